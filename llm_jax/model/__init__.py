@@ -1,0 +1,1 @@
+"""The Transformer: parameters, layers, the forward pass, the cache."""

@@ -1,0 +1,1 @@
+"""Losses, optimisers, the one train step, checkpoints."""
