@@ -1,0 +1,207 @@
+"""Byte-level byte pair encoding: trained by `tokenizers`, run by `tiktoken`.
+
+Why bytes: the 256 bytes spell every text there is, so there is no unknown
+token, no normalisation, and `decode(encode(text)) == text` always. Why pairs:
+starting from bytes, the commonest neighbouring pair becomes a new token, again
+and again (Gage 1994; Sennrich et al. 2016; on bytes, Radford et al. 2019), so
+a common word costs one token and a rare one a few.
+
+The order in which tokens were made is the whole state. Id i < 256 is byte i,
+id 256 + k is the k-th merge, special tokens come last. To encode is to merge,
+within each piece of the split pattern, the neighbouring pair that was made
+earliest, until no pair is a token. tiktoken is told the tokens in order and
+asks "is this concatenation a token?"; a tokenizer.json lists the pairs and
+asks "is this very pair a merge?". The two agree: whatever spans the bytes of a
+token was merged, while training, in the same order as it would be now, so of
+all pairs that spell the token only one is ever met. `merges_of` recovers it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+import functools
+import os
+import re
+
+import numpy as np
+import tiktoken
+import tokenizers
+
+from llm_jax.config import ConfigError, TokenizerConfig
+from llm_jax.tokenizer import huggingface_format
+from llm_jax.tokenizer.protocol import (
+    Tokenizer, id_list, without_surrogates)
+from llm_jax.tokenizer.split_pattern import split_pattern
+
+# tiktoken's regular expression engine keeps a stack of a million states and
+# aborts when a run of whitespace outgrows it.
+_LONGEST_SPACES = 100_000
+_LONG_SPACES = re.compile(r"\s{%d}" % _LONGEST_SPACES)
+
+# A pair seen once says nothing about other text.
+_MIN_FREQUENCY = 2
+
+
+class BpeTokenizer(Tokenizer):
+  """A byte-level BPE vocabulary.
+
+  Attributes:
+    ranks: token bytes -> id; a lower id merges first.
+    special_tokens: name -> id.
+    pattern: regular expression that cuts text into pieces.
+    vocab_size: the largest id, plus one.
+  """
+
+  def __init__(self, ranks: Mapping[bytes, int],
+               special_tokens: Mapping[str, int], pattern: str):
+    """Builds the encoder; raises ValueError if tiktoken refuses `pattern`."""
+    self.ranks = dict(ranks)
+    self.special_tokens = dict(special_tokens)
+    self.pattern = pattern
+    self._bytes = {i: token for token, i in self.ranks.items()}
+    self._bytes |= {i: name.encode() for name, i in special_tokens.items()}
+    self.vocab_size = max(self._bytes) + 1
+    self._encoding = tiktoken.Encoding(
+        "llm_jax", pat_str=pattern, mergeable_ranks=self.ranks,
+        special_tokens=self.special_tokens)
+
+  def encode_text(self, text: str) -> list[int]:
+    """Ids of `text`, in which nothing is special."""
+    text = without_surrogates(text)
+    if len(text) >= _LONGEST_SPACES and _LONG_SPACES.search(text):
+      return self._slow_encoder.encode(text, add_special_tokens=False).ids
+    return self._encoding.encode_ordinary(text)
+
+  def encode_array(self, text: str) -> np.ndarray:
+    """`encode_text` as an int32 array [num_tokens]; makes no Python list."""
+    text = without_surrogates(text)
+    if len(text) >= _LONGEST_SPACES and _LONG_SPACES.search(text):
+      return np.asarray(self.encode_text(text), np.int32)
+    ids = self._encoding.encode_to_numpy(text, disallowed_special=())
+    return ids.astype(np.int32)
+
+  def token_bytes(self, token_id: int) -> bytes:
+    """The bytes of one id; ValueError if it is outside the vocabulary."""
+    try:
+      return self._bytes[int(token_id)]
+    except KeyError:
+      raise ValueError(f"token id {token_id} is not in this vocabulary of "
+                       f"{self.vocab_size}.") from None
+
+  def decode_bytes(self, ids: Sequence[int] | np.ndarray) -> bytes:
+    """The bytes of `ids`, which need not be whole characters."""
+    ids = id_list(ids)
+    try:
+      return self._encoding.decode_bytes(ids)
+    except (KeyError, OverflowError):
+      return super().decode_bytes(ids)  # names the id that is at fault
+
+  def save(self, directory: str | os.PathLike) -> None:
+    """Writes tokenizer.json and tokenizer_config.json.
+
+    Both are Hugging Face's formats: `tokenizers` and `transformers` read them
+    and give the same ids.
+    """
+    huggingface_format.write(directory, self._as_json())
+
+  def _as_json(self) -> dict:
+    return huggingface_format.to_json(
+        self.ranks, merges_of(self.ranks), self.special_tokens, self.pattern)
+
+  @functools.cached_property
+  def _slow_encoder(self) -> tokenizers.Tokenizer:
+    """Hugging Face's encoder: same ids, and no limit on whitespace."""
+    model = self._as_json() | {"added_tokens": []}
+    return tokenizers.Tokenizer.from_str(huggingface_format.dumps(model))
+
+
+def train_bpe(texts: Iterable[str], config: TokenizerConfig) -> BpeTokenizer:
+  """Learns a vocabulary of exactly `config.vocab_size` tokens.
+
+  Args:
+    texts: read once, never held.
+    config: sizes, digits, special tokens; `max_bytes` limits what is read.
+
+  Raises:
+    ConfigError: if there is no text, or too little for that many tokens.
+  """
+  config.validate()
+  pattern = split_pattern(config.max_digits)
+  num_learned = config.vocab_size - len(config.special_tokens)
+  learner = tokenizers.Tokenizer(tokenizers.models.BPE())
+  learner.pre_tokenizer = tokenizers.pre_tokenizers.Sequence([
+      tokenizers.pre_tokenizers.Split(tokenizers.Regex(pattern), "isolated"),
+      tokenizers.pre_tokenizers.ByteLevel(
+          add_prefix_space=False, use_regex=False)])
+  learner.train_from_iterator(
+      limited(texts, config.max_bytes),
+      tokenizers.trainers.BpeTrainer(
+          vocab_size=num_learned, min_frequency=_MIN_FREQUENCY,
+          initial_alphabet=tokenizers.pre_tokenizers.ByteLevel.alphabet(),
+          special_tokens=[], show_progress=False))
+
+  by_age = sorted(learner.get_vocab().items(), key=lambda item: item[1])
+  tokens = [huggingface_format.to_bytes(name) for name, _ in by_age]
+  learned = [token for token in tokens if len(token) > 1]
+  if len(learned) + 256 < num_learned:
+    reachable = len(learned) + 256 + len(config.special_tokens)
+    raise ConfigError(
+        f"tokenizer.vocab_size is {config.vocab_size}, but this text has only "
+        f"enough repeated pairs for {reachable} tokens; give at most "
+        f"{reachable}, or more text.")
+  ranks = {bytes([byte]): byte for byte in range(256)}
+  ranks |= {token: 256 + i for i, token in enumerate(learned)}
+  special = {name: num_learned + i
+             for i, name in enumerate(config.special_tokens)}
+  return BpeTokenizer(ranks, special, pattern)
+
+
+def limited(texts: Iterable[str], max_bytes: int) -> Iterator[str]:
+  """The first `max_bytes` bytes of `texts` (0: all), as texts.
+
+  Raises:
+    ConfigError: if there is nothing in them.
+  """
+  total = 0
+  for text in texts:
+    data = without_surrogates(text).encode()
+    if max_bytes and total + len(data) >= max_bytes:
+      data = data[:max_bytes - total]
+      yield data.decode("utf-8", errors="ignore")
+      return
+    total += len(data)
+    if data:
+      yield data.decode()
+  if not total:
+    raise ConfigError("there is no text to learn a tokenizer from: the "
+                      "training split is empty; give data.path more text.")
+
+
+def merges_of(ranks: Mapping[bytes, int]) -> list[tuple[bytes, bytes]]:
+  """The pair that makes each token longer than a byte, in order of rank.
+
+  A token's own bytes are encoded with the tokens older than it; the two parts
+  that remain are its pair. Tokens that leave more than two parts (a few
+  vocabularies hold some, as whole words) have no pair and are left out.
+  """
+  merges = []
+  for token, rank in sorted(ranks.items(), key=lambda item: item[1]):
+    if len(token) > 1:
+      parts = split_by_older(token, ranks, rank)
+      if len(parts) == 2:
+        merges.append((parts[0], parts[1]))
+  return merges
+
+
+def split_by_older(token: bytes, ranks: Mapping[bytes, int],
+                   rank: int) -> list[bytes]:
+  """`token` encoded with the tokens of lower `rank` only."""
+  parts = [token[i:i + 1] for i in range(len(token))]
+  while len(parts) > 2:
+    pair_ranks = [ranks.get(parts[i] + parts[i + 1], rank)
+                  for i in range(len(parts) - 1)]
+    first = min(range(len(pair_ranks)), key=pair_ranks.__getitem__)
+    if pair_ranks[first] >= rank:
+      break
+    parts[first:first + 2] = [parts[first] + parts[first + 1]]
+  return parts

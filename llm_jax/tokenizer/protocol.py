@@ -1,0 +1,134 @@
+"""What the rest of the house may ask of a tokenizer.
+
+A vocabulary is a list of byte strings; everything else follows. A kind of
+tokenizer therefore has three things to say - how plain text becomes ids, which
+bytes an id stands for, how it is stored - and inherits the remaining methods.
+
+Special tokens are apart on purpose. `encode` never makes one out of text: a
+web page, a user or a model that writes "<|assistant|>" gets those thirteen
+characters, not the token, unless the caller says `allow_special=True`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from concurrent.futures import ThreadPoolExecutor
+import os
+import re
+from typing import Protocol
+
+import numpy as np
+
+from llm_jax.config import ConfigError
+
+# The token between documents, by the names that vocabularies give it.
+_ENDOFTEXT_NAMES = (
+    "<|endoftext|>", "<|end_of_text|>", "<｜end▁of▁sentence｜>", "</s>",
+    "<eos>")
+
+
+class Tokenizer(Protocol):
+  """Text <-> ids.
+
+  Attributes:
+    vocab_size: rows an embedding table needs: the largest id, plus one.
+    special_tokens: name -> id of the tokens that no plain text becomes.
+  """
+  vocab_size: int
+  special_tokens: dict[str, int]
+
+  # --- what each kind says for itself -----------------------------------------
+
+  def encode_text(self, text: str) -> list[int]:
+    """Ids of `text`, in which nothing is special."""
+    ...
+
+  def token_bytes(self, token_id: int) -> bytes:
+    """The bytes that one id stands for; a special token's are its name.
+
+    Raises:
+      ValueError: if the id is outside the vocabulary.
+    """
+    ...
+
+  def save(self, directory: str | os.PathLike) -> None:
+    """Writes files that `load_tokenizer(directory)` reads back."""
+    ...
+
+  # --- what all of them have --------------------------------------------------
+
+  def encode(self, text: str, *, allow_special: bool = False) -> list[int]:
+    """Ids of `text`.
+
+    Args:
+      text: anything; a lone surrogate becomes U+FFFD.
+      allow_special: turn the names of special tokens into those tokens. Never
+        use it on text that someone else wrote.
+    """
+    if not (allow_special and self.special_tokens):
+      return self.encode_text(text)
+    names = sorted(self.special_tokens, key=len, reverse=True)
+    ids = []
+    for piece in re.split(f"({'|'.join(map(re.escape, names))})", text):
+      if piece in self.special_tokens:
+        ids.append(self.special_tokens[piece])
+      elif piece:
+        ids.extend(self.encode_text(piece))
+    return ids
+
+  def encode_array(self, text: str) -> np.ndarray:
+    """`encode_text` as an int32 array [num_tokens]."""
+    return np.asarray(self.encode_text(text), np.int32)
+
+  def encode_batch(self, texts: Iterable[str], *,
+                   num_threads: int | None = None) -> list[np.ndarray]:
+    """Ids of each text, nothing special, as int32 arrays [num_tokens].
+
+    The encoders release Python's lock, so threads do run at once.
+    """
+    num_threads = num_threads or os.cpu_count() or 1
+    if num_threads == 1:
+      return [self.encode_array(text) for text in texts]
+    with ThreadPoolExecutor(num_threads) as pool:
+      return list(pool.map(self.encode_array, texts))
+
+  def decode_bytes(self, ids: Sequence[int] | np.ndarray) -> bytes:
+    """The bytes of `ids`, which need not be whole characters."""
+    return b"".join(self.token_bytes(i) for i in id_list(ids))
+
+  def decode(self, ids: Sequence[int] | np.ndarray) -> str:
+    """The text of `ids`; broken UTF-8 shows as U+FFFD."""
+    return self.decode_bytes(ids).decode("utf-8", errors="replace")
+
+  @property
+  def endoftext_id(self) -> int:
+    """The token that stands between documents.
+
+    Raises:
+      ConfigError: if the vocabulary has none.
+    """
+    for name in _ENDOFTEXT_NAMES:
+      if name in self.special_tokens:
+        return self.special_tokens[name]
+    raise ConfigError(
+        "this tokenizer has no token between documents (looked for "
+        f"{', '.join(_ENDOFTEXT_NAMES)}); add '<|endoftext|>' to "
+        "tokenizer.special_tokens and train it again.")
+
+
+def id_list(ids: Sequence[int] | np.ndarray) -> list[int]:
+  """`ids`, whatever holds them, as Python integers."""
+  return np.asarray(ids).tolist() if len(ids) else []
+
+
+def without_surrogates(text: str) -> str:
+  """`text` with lone surrogates as U+FFFD, so that UTF-8 can hold it.
+
+  JSON can write half of a surrogate pair ("\\ud800"), which Python keeps and
+  no encoder accepts.
+  """
+  try:
+    text.encode("utf-8")
+    return text
+  except UnicodeEncodeError:
+    return text.encode("utf-16", "surrogatepass").decode("utf-16", "replace")
