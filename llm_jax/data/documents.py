@@ -27,6 +27,7 @@ from typing import TypeVar
 from llm_jax.config import ConfigError, TextConfig, require
 from llm_jax.data import files as files_lib
 from llm_jax.data import wikipedia
+from llm_jax.tokenizer.protocol import without_surrogates
 
 T = TypeVar("T")
 
@@ -197,14 +198,9 @@ def _record_documents(file: files_lib.File, config: TextConfig
       raise ConfigError(f"{record.source}: '{column}' is a "
                         f"{type(text).__name__}, not text; name the column of "
                         "the text with --data.text_column.")
-    try:
-      text.encode()
-    except UnicodeEncodeError as error:  # half of a \\ud83d\\ude00 pair
-      require(config.errors == "replace", f"{record.source}: '{column}' has a "
-              f"lone surrogate at character {error.start}, which no UTF-8 can "
-              "hold; pass --data.errors=replace to put '?' there and go on.")
-      text = text.encode("utf-8", "replace").decode()
-    yield text, record.source, record.file_fraction
+    # JSON can escape half a character (\\ud83d), which no UTF-8 can hold.
+    yield (without_surrogates(text), record.source,
+           record.file_fraction)
 
 
 def _text_documents(file: files_lib.File, errors: str, collection: bool

@@ -23,6 +23,7 @@ from collections.abc import Iterator, Sequence
 from typing import Any, BinaryIO
 
 import fsspec
+from fsspec.implementations.local import LocalFileSystem
 
 from llm_jax.config import ConfigError, require
 
@@ -57,6 +58,16 @@ def file_system(path: str) -> tuple[fsspec.AbstractFileSystem, str]:
     return fsspec.core.url_to_fs(os.path.expanduser(path))
   except (ValueError, ImportError) as error:
     raise ConfigError(f"{path} cannot be opened: {error}.") from error
+
+
+def is_local(path: str) -> bool:
+  """Whether `path` is on this machine's disk, where it can be mapped."""
+  return _local(file_system(path)[0])
+
+
+def join_path(directory: str, *names: str) -> str:
+  """`directory/names...`, for local paths and addresses alike."""
+  return posixpath.join(directory, *names)
 
 
 def find_files(path: str, suffixes: Sequence[str]) -> list[File]:
@@ -148,13 +159,12 @@ def _describe(fs: fsspec.AbstractFileSystem, name: str) -> File:
   stamps = (info.get(key) for key in ("mtime", "ETag", "etag", "md5Hash",
                                       "LastModified", "created"))
   stamp = next((str(stamp) for stamp in stamps if stamp is not None), "")
-  return File(fs.unstrip_protocol(name) if not _is_local(fs) else name,
+  return File(name if _local(fs) else fs.unstrip_protocol(name),
               int(info["size"] or 0), stamp)
 
 
-def _is_local(fs: fsspec.AbstractFileSystem) -> bool:
-  return "file" in (fs.protocol if isinstance(fs.protocol, tuple)
-                    else (fs.protocol,))
+def _local(fs: fsspec.AbstractFileSystem) -> bool:
+  return isinstance(fs, LocalFileSystem)
 
 
 def _groups(columns: Sequence[str]) -> list[list[str]]:
@@ -203,8 +213,8 @@ def _parse_line(line: bytes, path: str, source: str, offset: int,
     fields = json.loads(text)
   except json.JSONDecodeError as error:
     raise ConfigError(
-        f"{source} is not JSON ({error.msg} at column {error.colno}); each line "
-        "must be one object.") from error
+        f"{source} is not JSON ({error.msg} at column {error.colno}); each "
+        "line must be one object.") from error
   require(isinstance(fields, dict), f"{source} is a JSON "
           f"{type(fields).__name__}; each line must be one object.")
   return fields
@@ -246,8 +256,8 @@ def _parquet_rows(batch: Any, path: str, first: int,
     if errors == "strict":
       raise ConfigError(
           f"{path} has text that is not UTF-8 between rows {first + 1} and "
-          f"{first + batch.num_rows} (byte {error.start} of its field); convert "
-          "it, or pass --data.errors=replace to put U+FFFD there and go on."
+          f"{first + batch.num_rows} (byte {error.start} of its field); "
+          "convert it, or pass --data.errors=replace to put U+FFFD there."
       ) from error
   columns = {}
   for name, column in zip(batch.schema.names, batch.columns):
@@ -258,8 +268,3 @@ def _parquet_rows(batch: Any, path: str, first: int,
       column = column.to_pylist()
     columns[name] = column
   return [dict(zip(columns, values)) for values in zip(*columns.values())]
-
-
-def join_path(directory: str, *names: str) -> str:
-  """`directory/names...`, for local paths and addresses alike."""
-  return posixpath.join(directory, *names)
