@@ -1,0 +1,213 @@
+"""Weighted means, and the logger that the loops of the experiments call.
+
+Reading a metric waits for the step that computes it. The logger therefore holds
+each step's metrics back until the next step has been dispatched, so that the
+device always has work while the host reads, and the host is never more than
+one step ahead.
+"""
+
+from __future__ import annotations
+
+import math
+import time
+from collections.abc import Iterable, Mapping
+from typing import Any
+
+import jax
+from etils import epath
+
+from llm_jax.config import LoggingConfig
+from llm_jax.flops import peak_flops
+from llm_jax.metric_writers import (
+  JsonlWriter,
+  TensorBoardWriter,
+  WandbWriter,
+  format_line,
+)
+
+Scalar = jax.Array | float
+
+
+class WeightedMeans:
+  """Σ sums / Σ weights over batches, e.g. of a validation.
+
+  Takes what losses return (`Aux.metrics`), so batches count by their tokens,
+  and a padded last batch is exact. Sums in float64 on the host, reading each
+  batch when the next has been dispatched.
+  """
+
+  def __init__(self) -> None:
+    self._totals: dict[str, tuple[float, float]] = {}
+    self._pending: Mapping[str, tuple[Scalar, Scalar]] = {}
+
+  def add(self, metrics: Mapping[str, tuple[Scalar, Scalar]]) -> None:
+    """Adds one batch's name -> (sum, weight), scalars."""
+    pending, self._pending = self._pending, metrics
+    for name, (value, weight) in jax.device_get(dict(pending)).items():
+      old_value, old_weight = self._totals.get(name, (0.0, 0.0))
+      self._totals[name] = (old_value + float(value),
+                            old_weight + float(weight))
+
+  def result(self) -> dict[str, float]:
+    """name -> weighted mean; nan where all weights are zero."""
+    self.add({})
+    return {name: value / weight if weight else math.nan
+            for name, (value, weight) in self._totals.items()}
+
+
+class MetricLogger:
+  """Writes metrics of one run to `workdir`; process 0 writes, others only wait.
+
+  `metrics.jsonl` holds one record for each logged step and one for each
+  `write`: the metrics given, and `seconds` (wall-clock time in the run,
+  earlier starts included), `tokens_per_second` and `mfu` (share of the peak
+  operations of the devices), where they are known. `samples.jsonl` holds texts.
+
+  The loop calls `log` after each dispatched step and `flush` before a
+  checkpoint, so that no step of the checkpoint is missing in the files:
+
+    with MetricLogger(workdir, config.logging, num_steps=...) as logger:
+      for step in range(start_step + 1, num_steps + 1):
+        state, metrics = train_step(...)
+        logger.log(step, metrics)
+  """
+
+  def __init__(self, workdir: epath.PathLike, config: LoggingConfig,
+               num_steps: int, start_step: int = 0, tokens_per_step: int = 0,
+               flops_per_token: float | None = None, *,
+               console: Iterable[str] = ("loss",),
+               run_config: Mapping[str, Any] | None = None):
+    """Opens the files, dropping what is past `start_step`.
+
+    Args:
+      workdir: directory of the run.
+      config: how often, and to which writers.
+      num_steps: last step; always logged, as is the first.
+      start_step: step of the restored checkpoint; 0 begins the files anew.
+      tokens_per_step: tokens of a global batch; 0: no rate is given.
+      flops_per_token: training operations per token, for `mfu`.
+      console: metrics of `log` that are shown on the console.
+      run_config: the resolved config, for Weights & Biases.
+
+    Raises:
+      ConfigError: a writer that was asked for is not installed.
+    """
+    self._every, self._num_steps = max(config.every, 1), num_steps
+    self._tokens_per_step = tokens_per_step
+    self._console = tuple(console)
+    peak = peak_flops(jax.devices()[0].device_kind)
+    self._flops_share = (flops_per_token / (peak * jax.device_count())
+                         if peak and flops_per_token else None)
+    self._pending: tuple[int, Mapping[str, Scalar]] | None = None
+    # (step, time) since when steps followed each other undisturbed, and since
+    # the first step: compiling counts in neither, evaluations in the second.
+    self._undisturbed: tuple[int, float] | None = None
+    self._first: tuple[int, float] | None = None
+    self._writers, self._samples, self._text = [], None, None
+    self._started = time.monotonic()
+    if jax.process_index():
+      return
+    workdir = epath.Path(workdir)
+    jsonl = JsonlWriter(workdir / "metrics.jsonl", start_step)
+    if jsonl.kept:
+      self._started -= jsonl.kept[-1].get("seconds", 0.0)
+    self._writers.append(jsonl)
+    self._samples = JsonlWriter(workdir / "samples.jsonl", start_step)
+    if config.tensorboard:
+      self._text = TensorBoardWriter(workdir / "tensorboard", start_step)
+      self._writers.append(self._text)
+    if config.wandb_project:
+      self._writers.append(WandbWriter(config.wandb_project, workdir,
+                                       start_step, run_config))
+
+  def __enter__(self) -> MetricLogger:
+    return self
+
+  def __exit__(self, *exc_info: object) -> None:
+    self.close()
+
+  def log(self, step: int, metrics: Mapping[str, Scalar]) -> None:
+    """Takes the metrics of a step just dispatched; does not wait for it.
+
+    Waits for the step before, and writes it if its turn has come (the first,
+    the last, every `config.every`).
+    """
+    pending, self._pending = self._pending, (step, metrics)
+    if pending:
+      self._finish(*pending)
+
+  def _finish(self, step: int, metrics: Mapping[str, Scalar]) -> None:
+    jax.block_until_ready(metrics)
+    now = time.monotonic()
+    due = step in (1, self._num_steps) or step % self._every == 0
+    if due and self._writers:
+      record = {k: float(v) for k, v in jax.device_get(dict(metrics)).items()}
+      shown = {k: record[k] for k in self._console if k in record}
+      rates = self._rates(step, now)
+      self._write(step, now, record | rates)
+      eta = None
+      if self._first and step > self._first[0]:
+        eta = ((self._num_steps - step) * (now - self._first[1])
+               / (step - self._first[0]))
+      print(format_line(step, self._num_steps, shown | rates,
+                        eta_seconds=eta), flush=True)
+    if due or self._undisturbed is None:
+      self._undisturbed = (step, now)
+    self._first = self._first or (step, now)
+
+  def _rates(self, step: int, now: float) -> dict[str, float]:
+    if not (self._undisturbed and self._tokens_per_step):
+      return {}
+    since_step, since = self._undisturbed
+    rate = ((step - since_step) * self._tokens_per_step
+            / max(now - since, 1e-9))
+    rates = {"tokens_per_second": rate}
+    if self._flops_share:
+      rates["mfu"] = rate * self._flops_share
+    return rates
+
+  def _write(self, step: int, now: float, record: Mapping[str, float]) -> None:
+    for writer in self._writers:
+      writer.write(step, {**record, "seconds": now - self._started})
+
+  def write(self, step: int, metrics: Mapping[str, Scalar],
+            samples: Iterable[Mapping[str, Any]] = ()) -> None:
+    """Writes what an evaluation found, whatever the step; flushes first.
+
+    Args:
+      step: the step that was evaluated.
+      metrics: numbers, e.g. {"val_loss": 2.3}.
+      samples: texts for `samples.jsonl`, e.g. [{"prompt": "", "text": "..."}];
+        any JSON value will do.
+    """
+    self.flush()
+    if not self._writers:
+      return
+    record = {k: float(v) for k, v in jax.device_get(dict(metrics)).items()}
+    if record:
+      self._write(step, time.monotonic(), record)
+      print(format_line(step, self._num_steps, record), flush=True)
+    for i, sample in enumerate(samples):
+      self._samples.write(step, sample)
+      if self._text:
+        text = "\n\n".join(f"**{k}**: {v}" for k, v in sample.items())
+        self._text.write(step, {f"sample_{i}": text})
+
+  def flush(self) -> None:
+    """Waits for the last step, writes it, and begins the clock anew.
+
+    Call it before an evaluation or a checkpoint: the time until the next step
+    then does not count in `tokens_per_second`.
+    """
+    pending, self._pending = self._pending, None
+    if pending:
+      self._finish(*pending)
+    self._undisturbed = None
+    for writer in [*self._writers, *([self._samples] if self._samples else [])]:
+      writer.flush()
+
+  def close(self) -> None:
+    """Flushes and closes the files."""
+    self.flush()
+    for writer in [*self._writers, *([self._samples] if self._samples else [])]:
+      writer.close()
