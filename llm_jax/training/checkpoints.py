@@ -1,0 +1,196 @@
+"""Checkpoints by Orbax: asynchronous, atomic, restorable onto another mesh.
+
+A checkpoint is a directory `<workdir>/checkpoints/<step>/` of five items:
+
+  params     the model's tensors: all that chat, evaluation and export read
+  optimizer  step, optimiser state, extra
+  data       the data iterator's state: the next batch's index
+  loop       what else the stage's loop needs (a plateau's patience, ...)
+  config     stage and model configuration, as JSON
+
+so `load_params(dir)` needs nothing but the directory. A save is written beside
+its final name and renamed when it is whole; one that was cut short is not seen.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+from etils import epath
+import jax
+from jax.sharding import NamedSharding, PartitionSpec
+import optax
+import orbax.checkpoint as ocp
+
+from llm_jax.config import CheckpointConfig, ConfigError, ModelConfig, require
+from llm_jax.config_tree import from_dict, to_dict
+from llm_jax.model.params import Params, init_params, param_shardings
+from llm_jax.tokenizer.loading import load_tokenizer
+from llm_jax.tokenizer.protocol import Tokenizer
+from llm_jax.training.train_step import TrainState, state_shardings
+
+CHECKPOINTS = "checkpoints"
+TOKENIZER = "tokenizer"
+
+
+def _abstract(make: Any, specs: Any) -> Any:
+  """Shapes, dtypes and shardings on the ambient mesh of what `make()` gives."""
+  mesh = jax.sharding.get_mesh()
+
+  def leaf(x, spec):
+    sharding = (jax.sharding.SingleDeviceSharding(jax.devices()[0])
+                if mesh.empty else NamedSharding(mesh, spec))
+    return jax.ShapeDtypeStruct(x.shape, x.dtype, sharding=sharding)
+  return jax.tree.map(leaf, jax.eval_shape(make), specs,
+                      is_leaf=lambda x: isinstance(x, PartitionSpec))
+
+
+def differences(saved: ModelConfig, wanted: ModelConfig) -> list[str]:
+  """`field (saved, wanted)` of each part of the architecture that differs.
+
+  How a model is run (sharding, remat, compute dtype) is not its architecture.
+  """
+  saved, wanted = to_dict(saved), to_dict(wanted)
+  how_it_runs = ("rules", "attention", "remat", "scan_layers", "compute_dtype")
+  return [f"{name} ({saved[name]} there, {value} here)"
+          for name, value in wanted.items()
+          if saved[name] != value and name not in how_it_runs]
+
+
+class Checkpointer:
+  """Saves and restores the state of one run.
+
+  Args:
+    workdir: the run's directory.
+    config: how many checkpoints to keep.
+    model: the model's configuration, saved with each checkpoint.
+    stage: "pretrain", "sft" or "rl", likewise.
+  """
+
+  def __init__(self, workdir: str, config: CheckpointConfig,
+               model: ModelConfig, stage: str):
+    self._directory = epath.Path(workdir).resolve() / CHECKPOINTS
+    self._model, self._stage = model, stage
+    self._manager = ocp.CheckpointManager(
+        self._directory,
+        options=ocp.CheckpointManagerOptions(max_to_keep=config.keep,
+                                             create=True))
+
+  def latest_step(self) -> int | None:
+    """Step of the newest whole checkpoint, or None."""
+    return self._manager.latest_step()
+
+  def save(self, step: int, state: TrainState, data: dict[str, Any],
+           loop: dict[str, Any] | None = None) -> None:
+    """Starts to save; returns once the state may be changed (donated).
+
+    Args:
+      step: steps done, the checkpoint's name.
+      state: the train state.
+      data: JSON state of the data iterator.
+      loop: JSON state of the stage's loop.
+    """
+    if step in self._manager.all_steps():
+      return
+    optimizer = {"step": state.step, "opt_state": state.opt_state,
+                 "extra": state.extra}
+    self._manager.save(step, args=ocp.args.Composite(
+        params=ocp.args.StandardSave(state.params),
+        optimizer=ocp.args.StandardSave(optimizer),
+        data=ocp.args.JsonSave(data), loop=ocp.args.JsonSave(loop or {}),
+        config=ocp.args.JsonSave({"stage": self._stage,
+                                  "model": to_dict(self._model)})))
+
+  def restore(self, tx: optax.GradientTransformation
+              ) -> tuple[TrainState, dict[str, Any], dict[str, Any]]:
+    """(state, data, loop) of the newest checkpoint, on the ambient mesh.
+
+    Raises:
+      ConfigError: the checkpoint is of another architecture.
+    """
+    step = self.latest_step()
+    saved = self._manager.restore(step, args=ocp.args.Composite(
+        config=ocp.args.JsonRestore()))["config"]
+    differing = differences(from_dict(ModelConfig, saved["model"]),
+                             self._model)
+    require(not differing,
+            f"the checkpoint in {self._directory / str(step)} is of another "
+            f"architecture: model.{', model.'.join(differing)}; use another "
+            "--workdir, or the checkpoint's own values.")
+    specs = state_shardings(tx, self._model)
+    def make():
+      params = init_params(jax.random.key(0), self._model)
+      return TrainState(jax.numpy.zeros((), jax.numpy.int32), params,
+                        tx.init(params))
+    abstract = _abstract(make, specs)
+    restored = self._manager.restore(step, args=ocp.args.Composite(
+        params=ocp.args.StandardRestore(abstract.params),
+        optimizer=ocp.args.StandardRestore(
+            {"step": abstract.step, "opt_state": abstract.opt_state,
+             "extra": abstract.extra}),
+        data=ocp.args.JsonRestore(), loop=ocp.args.JsonRestore()))
+    state = TrainState(params=restored["params"], **restored["optimizer"])
+    return state, restored["data"], restored["loop"]
+
+  def close(self) -> None:
+    """Waits for a save under way and frees the manager's threads."""
+    self._manager.wait_until_finished()
+    self._manager.close()
+
+
+def checkpoint_info(path: str) -> tuple[epath.Path, int, dict[str, Any]]:
+  """Finds the newest checkpoint of a run.
+
+  Args:
+    path: a run's directory, its `checkpoints` directory, or one step's.
+
+  Returns:
+    (the run's directory, step, {"stage": str, "model": dict}).
+
+  Raises:
+    ConfigError: there is none.
+  """
+  directory = epath.Path(path).expanduser().resolve()
+  if not directory.exists():
+    raise ConfigError(f"there is no checkpoint at {path}: no such directory; "
+                      "give the --workdir of a training run.")
+  if directory.name == CHECKPOINTS:
+    directory = directory.parent
+  step = None
+  if directory.name.isdigit() and directory.parent.name == CHECKPOINTS:
+    step, directory = int(directory.name), directory.parent.parent
+  steps = []
+  if (directory / CHECKPOINTS).is_dir():
+    steps = ocp.utils.checkpoint_steps(directory / CHECKPOINTS)
+  if not steps or (step is not None and step not in steps):
+    raise ConfigError(f"there is no finished checkpoint in {path}; give the "
+                      "--workdir of a training run that has saved one.")
+  step = max(steps) if step is None else step
+  with ocp.CheckpointManager(directory / CHECKPOINTS, options=(
+      ocp.CheckpointManagerOptions(read_only=True))) as manager:
+    info = manager.restore(step, args=ocp.args.Composite(
+        config=ocp.args.JsonRestore()))["config"]
+  return directory, step, info
+
+
+def load_params(path: str) -> tuple[Params, ModelConfig, Tokenizer]:
+  """Loads a model from a run's directory, onto the ambient mesh if there is one.
+
+  Args:
+    path: a run's directory (newest checkpoint), or one checkpoint's.
+
+  Returns:
+    (params, model config, tokenizer).
+
+  Raises:
+    ConfigError: there is no such checkpoint.
+  """
+  directory, step, info = checkpoint_info(path)
+  config = from_dict(ModelConfig, info["model"])
+  abstract = _abstract(lambda: init_params(jax.random.key(0), config),
+                       param_shardings(config))
+  with ocp.CheckpointManager(directory / CHECKPOINTS, options=(
+      ocp.CheckpointManagerOptions(read_only=True))) as manager:
+    params = manager.restore(step, args=ocp.args.Composite(
+        params=ocp.args.StandardRestore(abstract)))["params"]
+  return params, config, load_tokenizer(str(directory / TOKENIZER))

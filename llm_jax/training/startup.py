@@ -1,0 +1,105 @@
+"""What every stage does before its first step, in one explicit order."""
+
+from __future__ import annotations
+
+import dataclasses
+from typing import Any
+
+import jax
+import optax
+
+from llm_jax.config import ModelConfig, TrainRunConfig, require
+from llm_jax.config_tree import from_dict
+from llm_jax.model.params import count_params, param_specs, param_table
+from llm_jax.sharding import check_batch, check_params
+from llm_jax.training.checkpoints import (
+    Checkpointer, checkpoint_info, differences, load_params)
+from llm_jax.training.train_step import (
+    TrainState, init_train_state, state_shardings)
+
+
+def check_run(config: TrainRunConfig, model: ModelConfig, mesh: Any) -> None:
+  """Raises `ConfigError` for what would fail only after long work has begun.
+
+  Args:
+    config: the stage's settings.
+    model: the model, its vocabulary size filled in.
+    mesh: the devices.
+  """
+  model.validate()
+  require(config.seq_len <= model.max_seq_len,
+          f"seq_len={config.seq_len} is longer than the model's "
+          f"max_seq_len={model.max_seq_len}.")
+  check_batch(config.batch_size, config.num_microbatches, mesh, model.rules)
+  check_params(param_specs(model), mesh, model.rules)
+
+
+def model_of(path: str) -> ModelConfig:
+  """Model configuration of the checkpoint at `path`, without its tensors."""
+  return from_dict(ModelConfig, checkpoint_info(path)[2]["model"])
+
+
+@dataclasses.dataclass
+class Start:
+  """Where a run begins.
+
+  Attributes:
+    state: the train state.
+    step: steps already done.
+    loop: what the stage's loop had saved ({} at step 0).
+    origin: "resumed", "init_from" or "scratch".
+  """
+  state: TrainState
+  step: int
+  loop: dict[str, Any]
+  origin: str
+
+
+def start_or_resume(config: TrainRunConfig, model: ModelConfig,
+                    tx: optax.GradientTransformation,
+                    checkpointer: Checkpointer) -> Start:
+  """The workdir's newest checkpoint; else `init_from`'s parameters; else new.
+
+  Only the first keeps the optimiser state and the place in the data.
+
+  Args:
+    config: the stage's settings.
+    model: the model.
+    tx: the optimiser.
+    checkpointer: of `config.workdir`.
+
+  Returns:
+    The train state and its place, on the ambient mesh.
+
+  Raises:
+    ConfigError: a checkpoint is of another architecture, or missing.
+  """
+  if checkpointer.latest_step() is not None:
+    state, data, loop = checkpointer.restore(tx)
+    return Start(state, data["next_batch"], loop, "resumed")
+  if not config.init_from:
+    state = init_train_state(jax.random.key(config.seed), tx, model)
+    return Start(state, 0, {}, "scratch")
+  params, saved, _ = load_params(config.init_from)
+  differing = differences(saved, model)
+  require(not differing,
+          f"init_from={config.init_from} is of another architecture: model."
+          f"{', model.'.join(differing)}; set these to the checkpoint's.")
+  mesh = jax.sharding.get_abstract_mesh()
+  shardings = None if mesh.empty else state_shardings(tx, model)
+  def make(params):
+    return TrainState(jax.numpy.zeros((), jax.numpy.int32), params,
+                      tx.init(params))
+  state = (jax.jit(make)(params) if shardings is None
+           else jax.jit(make, out_shardings=shardings)(params))
+  return Start(state, 0, {}, "init_from")
+
+
+def describe(model: ModelConfig) -> str:
+  """The parameter table with the total, for the console."""
+  rows = param_table(model)
+  width = max(len(name) for name, _, _ in rows)
+  lines = [f"  {name:<{width}}  {str(shape):>22}  {count:>12,}"
+           for name, shape, count in rows]
+  lines.append(f"  {'total':<{width}}  {'':>22}  {count_params(model):>12,}")
+  return "\n".join(lines)
