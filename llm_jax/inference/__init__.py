@@ -1,0 +1,1 @@
+"""Sampling from the model: batches for training, streams for people."""

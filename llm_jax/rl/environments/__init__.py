@@ -1,0 +1,1 @@
+"""Problems to learn from, each with a reward that can be checked."""
