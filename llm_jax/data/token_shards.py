@@ -2,8 +2,8 @@
 
     meta.json            format, tokenizer fingerprint, counts per split, shards
     tokenizer/           a copy of the tokenizer: shards mean nothing without it
-    train-00000.npy      uint16 or uint32: <|endoftext|> document <|endoftext|> ...
-    train-00001.npy
+    train-00000.npy      uint16 or uint32: <|endoftext|> a document <|endoftext|>
+    train-00001.npy      and so on
     train-documents.npy  int64: where each document begins in the split
     validation-...
 
@@ -44,7 +44,7 @@ CHUNK_CHARACTERS = 4 << 20  # text that is tokenised at once, by all threads
 CHUNK_DOCUMENTS = 4_096
 PROGRESS_SECONDS = 5.0
 
-_PROBE = ("The year 1984, 3.14159 and 1,000,000; don't WE'LL she'd\r\n\n\t  x_y "
+_PROBE = ("The year 1984, 3.14159 and 1,000,000; don't WE'LL she'd\r\n\n\t  x "
           "naïve 数学 😀 <|endoftext|> </s> ...!?  ")
 
 
@@ -207,8 +207,8 @@ def read_meta(path: str) -> dict[str, Any] | None:
   except (FileNotFoundError, NotADirectoryError):
     return None
   except ValueError as error:
-    raise ConfigError(f"{join_path(path, META)} is not JSON ({error}); make the "
-                      "shards again with experiments.tokenize_corpus."
+    raise ConfigError(f"{join_path(path, META)} is not JSON ({error}); make "
+                      "the shards again with experiments.tokenize_corpus."
                       ) from error
 
 
@@ -323,7 +323,8 @@ class _SplitWriter:
     """Writes what is left, and where the documents begin."""
     if self._pending:
       self._flush()
-    self._save(_documents_name(self._split), np.asarray(self._offsets, np.int64))
+    self._save(_documents_name(self._split),
+               np.asarray(self._offsets, np.int64))
 
   def meta(self) -> dict[str, Any]:
     """The split's part of meta.json."""
@@ -359,8 +360,8 @@ class _Progress:
       return
     self._told = now
     seconds = max(now - self._start, 1e-9)
-    line = (f"tokenize: {self._documents:,} documents, {self._tokens:,} tokens, "
-            f"{self._tokens / seconds:,.0f} tokens/s")
+    line = (f"tokenize: {self._documents:,} documents, {self._tokens:,} tokens"
+            f", {self._tokens / seconds:,.0f} tokens/s")
     if not final and fraction > 0:
       line += f", {seconds * (1 - fraction) / fraction:,.0f} s left"
     self._tell(line)

@@ -1,0 +1,248 @@
+"""Batches, through Grain: batch n is a pure function of (seed, n).
+
+    row numbers -> shuffle each epoch -> repeat -> batch -> read and lay out
+
+Grain's `MapDataset` shuffles, repeats and batches the *numbers* of rows; the
+last step reads those rows, all of a batch at once, in NumPy. What each row
+holds was fixed by `packing.py`, so the order is decided by the seed alone:
+`dataset[n]` can be asked for any n at any time, the state of the data is the
+integer n, and a restarted run needs nothing else.
+
+With several processes each reads its own rows of the global batch: process p
+of P has rows p·B/P to (p + 1)·B/P. The global batch is the same for every P.
+
+A batch is a dict of arrays [B, T]:
+
+    tokens       int32    inputs
+    targets      int32    the next token of the same document (or conversation)
+    loss_mask    float32  1 where the target counts
+    segment_ids  int32    which document of the row, from 1; 0 is padding
+    positions    int32    place within that document, from 0 in each row
+
+In pretraining the target of a document's last token is the <|endoftext|> that
+follows: the model learns where texts end. In conversations it is nothing.
+"""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Callable, Sequence
+from typing import Protocol
+
+import grain
+import numpy as np
+
+from llm_jax.config import require
+from llm_jax.data import packing
+from llm_jax.data.token_shards import TokenShards, TokenStream
+
+Batch = dict[str, np.ndarray]
+
+PREFETCH_THREADS = 2
+PREFETCH_BATCHES = 8
+
+
+class Rows(Protocol):
+  """Rows of tokens that can be read in any order."""
+
+  def __len__(self) -> int:
+    """How many rows there are."""
+
+  def read(self, rows_B: np.ndarray) -> Batch:
+    """The rows of these numbers as a batch; numbers from len() up: padding."""
+
+
+def pretrain_dataset(shards: TokenShards, split: str, seq_len: int,
+                     batch_size: int, seed: int = 0, process_index: int = 0,
+                     process_count: int = 1) -> grain.MapDataset:
+  """Windows of a split of token shards.
+
+  Args:
+    shards: an opened directory.
+    split: "train": without end, shuffled anew each epoch; "validation": once,
+      in order, the last batch filled up with rows that do not count.
+    seq_len: tokens of a row (T).
+    batch_size: rows of the global batch (B).
+    seed: the order of the rows.
+    process_index: which process this is.
+    process_count: how many there are; each gets B / process_count rows.
+
+  Returns:
+    A dataset whose item n is this process's part of batch n, as described at
+    the top of this file.
+
+  Raises:
+    ConfigError: the split is shorter than one context, or the batch cannot be
+      shared out.
+  """
+  stream = shards.tokens(split)
+  if split == "train":
+    require(len(stream) > seq_len, f"the corpus in {shards.path} has "
+            f"{len(stream)} training tokens, fewer than one context of "
+            f"seq_len={seq_len} and its target; add text or lower seq_len.")
+  else:
+    require(len(stream) > 1, f"{shards.path} has no {split} documents; raise "
+            "--data.validation_fraction and make the shards again.")
+  rows = WindowRows(stream, shards.endoftext_id, seq_len)
+  return _batches(rows, batch_size, seed, process_index, process_count,
+                  endless=split == "train")
+
+
+def conversations_dataset(conversations: Sequence[packing.Rendered],
+                          seq_len: int, batch_size: int, seed: int = 0,
+                          process_index: int = 0, process_count: int = 1, *,
+                          train: bool = True, overlong: str = "error",
+                          report: Callable[[str], None] = print
+                          ) -> grain.MapDataset:
+  """Whole conversations, packed into rows.
+
+  Args:
+    conversations: (ids, loss_mask) pairs of `render_conversation`.
+    seq_len, batch_size, seed, process_index, process_count: as above.
+    train: without end and shuffled each epoch, or once and in order.
+    overlong: "error" or "trim", see `packing.fit_conversations`.
+    report: told how full the rows are, and what was trimmed.
+
+  Returns:
+    A dataset of batches, as `pretrain_dataset`.
+
+  Raises:
+    ConfigError: a conversation that does not fit, none at all, or a batch that
+      cannot be shared out.
+  """
+  fitting, trimmed, left_out = packing.fit_conversations(
+      conversations, seq_len, overlong)
+  rows = ConversationRows(fitting, seq_len, seed)
+  line = (f"packed {len(fitting):,} conversations into {len(rows):,} rows of "
+          f"{seq_len} tokens, {rows.packing.efficiency:.1%} full")
+  if trimmed or left_out:
+    line += (f"; {trimmed:,} were trimmed to their answers that fit, "
+             f"{left_out:,} left out because none does")
+  report(line)
+  return _batches(rows, batch_size, seed, process_index, process_count,
+                  endless=train)
+
+
+def iterate(dataset: grain.MapDataset, start_step: int = 0
+            ) -> grain.DatasetIterator:
+  """Batches from number `start_step` on, read ahead in background threads.
+
+  The result is Grain's own iterator: `get_state()` is `{"next_index": n}`,
+  `set_state` goes anywhere, and `close()` stops the threads.
+  """
+  iterator = iter(dataset.to_iter_dataset(grain.ReadOptions(
+      num_threads=PREFETCH_THREADS, prefetch_buffer_size=PREFETCH_BATCHES)))
+  iterator.set_state({"next_index": start_step})
+  return iterator
+
+
+class WindowRows:
+  """Windows of T + 1 ids over a stream; `packing.py` says why they overlap."""
+
+  def __init__(self, stream: TokenStream, endoftext_id: int, seq_len: int):
+    self._stream, self._start_id, self._seq_len = stream, endoftext_id, seq_len
+    self._num_rows = packing.num_windows(len(stream), seq_len)
+
+  def __len__(self) -> int:
+    return self._num_rows
+
+  def read(self, rows_B: np.ndarray) -> Batch:
+    """See `Rows.read`."""
+    T = self._seq_len
+    starts_B = rows_B * T
+    counts_B = np.clip(len(self._stream) - 1 - starts_B, 0, T)  # targets
+    if np.all(counts_B == T):
+      ids_BS = self._stream.read(starts_B, T + 1).astype(np.int32)
+    else:
+      ids_BS = np.zeros((len(rows_B), T + 1), np.int32)
+      for ids_S, start, count in zip(ids_BS, starts_B, counts_B):
+        if count:
+          ids_S[:count + 1] = self._stream.read([start], count + 1)[0]
+    tokens_BT, targets_BT = ids_BS[:, :-1], ids_BS[:, 1:]
+    real_BT = np.arange(T) < counts_B[:, None]
+    # A row that begins within a document begins with the rest of it.
+    starts_BT = tokens_BT == self._start_id
+    starts_BT[:, 0] = True
+    return _layout(tokens_BT, targets_BT, real_BT, starts_BT, real_BT)
+
+
+class ConversationRows:
+  """Packed conversations; the rows are laid out once and kept in memory."""
+
+  def __init__(self, conversations: Sequence[packing.Rendered], seq_len: int,
+               seed: int = 0):
+    lengths = [len(ids) for ids, _ in conversations]
+    self.packing = packing.pack_best_fit(lengths, seq_len, seed)
+    shape = (len(self.packing), seq_len)
+    self._tokens_RT = np.zeros(shape, np.int32)
+    self._learnt_RT = np.zeros(shape, bool)  # of the token itself, as a target
+    self._starts_RT = np.zeros(shape, bool)
+    self._lengths_R = np.zeros(len(self.packing), np.int64)
+    for r in range(len(self.packing)):
+      start = 0
+      for item in self.packing.row(r):
+        ids, mask = conversations[item]
+        end = start + len(ids)
+        self._tokens_RT[r, start:end] = ids
+        self._learnt_RT[r, start:end] = mask
+        self._starts_RT[r, start] = True
+        start = end
+      self._lengths_R[r] = start
+
+  def __len__(self) -> int:
+    return len(self.packing)
+
+  def read(self, rows_B: np.ndarray) -> Batch:
+    """See `Rows.read`."""
+    T = self._tokens_RT.shape[1]
+    inside_B = rows_B < len(self)
+    rows_B = np.where(inside_B, rows_B, 0)
+    lengths_B = np.where(inside_B, self._lengths_R[rows_B], 0)
+    real_BT = np.arange(T) < lengths_B[:, None]
+    tokens_BT = np.where(real_BT, self._tokens_RT[rows_B], 0)
+    starts_BT = self._starts_RT[rows_B] & real_BT
+    # The last token of a conversation, and of the row, has no target.
+    has_target_BT = np.zeros_like(real_BT)
+    has_target_BT[:, :-1] = real_BT[:, 1:] & ~starts_BT[:, 1:]
+    targets_BT = np.where(has_target_BT, np.roll(tokens_BT, -1, axis=1), 0)
+    learnt_BT = np.roll(self._learnt_RT[rows_B], -1, axis=1) & has_target_BT
+    return _layout(tokens_BT, targets_BT, learnt_BT, starts_BT, real_BT)
+
+
+def _layout(tokens_BT: np.ndarray, targets_BT: np.ndarray,
+            learnt_BT: np.ndarray, starts_BT: np.ndarray,
+            real_BT: np.ndarray) -> Batch:
+  """A batch of the tokens, where documents start, and which are not padding."""
+  times_T = np.arange(tokens_BT.shape[1], dtype=np.int32)
+  segment_ids_BT = np.cumsum(starts_BT, axis=1, dtype=np.int32)
+  first_BT = np.maximum.accumulate(np.where(starts_BT, times_T, 0), axis=1)
+  return {
+      "tokens": np.ascontiguousarray(tokens_BT),
+      "targets": np.ascontiguousarray(targets_BT),
+      "loss_mask": learnt_BT.astype(np.float32),
+      "segment_ids": np.where(real_BT, segment_ids_BT, 0),
+      "positions": np.where(real_BT, times_T - first_BT, 0),
+  }
+
+
+def _batches(rows: Rows, batch_size: int, seed: int, process_index: int,
+             process_count: int, endless: bool) -> grain.MapDataset:
+  """Shuffles, batches and slices the numbers of rows, then reads them."""
+  require(batch_size % process_count == 0, f"batch_size={batch_size} is not "
+          f"divisible by the {process_count} processes; each must get the same "
+          "number of rows.")
+  # Grain permutes 32-bit numbers.
+  require(len(rows) < 2**32, f"{len(rows)} rows are more than 2**32; raise "
+          "seq_len.")
+  share = batch_size // process_count
+  mine = slice(process_index * share, (process_index + 1) * share)
+
+  def read(numbers_B: np.ndarray) -> Batch:
+    return rows.read(numbers_B[mine])
+
+  if endless:
+    numbers = grain.MapDataset.range(len(rows)).seed(seed).shuffle().repeat()
+  else:
+    num_batches = -(-len(rows) // batch_size)
+    numbers = grain.MapDataset.range(num_batches * batch_size)
+  return numbers.batch(batch_size).map(read)
