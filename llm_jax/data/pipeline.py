@@ -25,7 +25,6 @@ follows: the model learns where texts end. In conversations it is nothing.
 
 from __future__ import annotations
 
-import sys
 from collections.abc import Callable, Sequence
 from typing import Protocol
 
@@ -158,8 +157,8 @@ class WindowRows:
       for ids_S, start, count in zip(ids_BS, starts_B, counts_B):
         if count:
           ids_S[:count + 1] = self._stream.read([start], count + 1)[0]
-    tokens_BT, targets_BT = ids_BS[:, :-1], ids_BS[:, 1:]
     real_BT = np.arange(T) < counts_B[:, None]
+    tokens_BT, targets_BT = np.where(real_BT, ids_BS[:, :-1], 0), ids_BS[:, 1:]
     # A row that begins within a document begins with the rest of it.
     starts_BT = tokens_BT == self._start_id
     starts_BT[:, 0] = True
@@ -217,7 +216,7 @@ def _layout(tokens_BT: np.ndarray, targets_BT: np.ndarray,
   segment_ids_BT = np.cumsum(starts_BT, axis=1, dtype=np.int32)
   first_BT = np.maximum.accumulate(np.where(starts_BT, times_T, 0), axis=1)
   return {
-      "tokens": np.ascontiguousarray(tokens_BT),
+      "tokens": tokens_BT,
       "targets": np.ascontiguousarray(targets_BT),
       "loss_mask": learnt_BT.astype(np.float32),
       "segment_ids": np.where(real_BT, segment_ids_BT, 0),
