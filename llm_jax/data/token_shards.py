@@ -2,7 +2,7 @@
 
     meta.json            format, tokenizer fingerprint, counts per split, shards
     tokenizer/           a copy of the tokenizer: shards mean nothing without it
-    train-00000.npy      uint16 or uint32: <|endoftext|> document <|endoftext|>
+    train-00000.npy      uint16, uint32: <|endoftext|> document <|endoftext|>
     train-00001.npy      and so on
     train-documents.npy  int64: where each document begins in the split
     validation-...
