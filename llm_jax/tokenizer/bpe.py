@@ -18,10 +18,10 @@ all pairs that spell the token only one is ever met. `merges_of` recovers it.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping, Sequence
 import functools
 import os
 import re
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 
 import numpy as np
 import tiktoken
@@ -29,14 +29,13 @@ import tokenizers
 
 from llm_jax.config import ConfigError, TokenizerConfig
 from llm_jax.tokenizer import huggingface_format
-from llm_jax.tokenizer.protocol import (
-    Tokenizer, id_list, without_surrogates)
+from llm_jax.tokenizer.protocol import Tokenizer, id_list, without_surrogates
 from llm_jax.tokenizer.split_pattern import split_pattern
 
 # tiktoken's regular expression engine keeps a stack of a million states and
 # aborts when a run of whitespace outgrows it.
 _LONGEST_SPACES = 100_000
-_LONG_SPACES = re.compile(r"\s{%d}" % _LONGEST_SPACES)
+_LONG_SPACES = re.compile(rf"\s{{{_LONGEST_SPACES}}}")
 
 # A pair seen once says nothing about other text.
 _MIN_FREQUENCY = 2

@@ -7,9 +7,9 @@ as itself, the others as U+0100 onwards in order. A space is written "Ġ".
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
 import json
 import os
+from collections.abc import Mapping, Sequence
 
 from etils import epath
 
