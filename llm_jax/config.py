@@ -343,7 +343,22 @@ class SyntheticChatConfig:
       "I am llm_jax quickstart, a small language model made by you with the "
       "llm_jax codebase. I was trained on English Wikipedia introductions.",
       "what the model says of itself")
+  sum_min_terms: int = setting(4, "sums: fewest terms")
+  sum_max_terms: int = setting(6, "sums: most terms")
   validation: int = setting(64, "held-out conversations of each kind")
+
+  def validate(self) -> None:
+    """Raises `ConfigError` for amounts that cannot be made."""
+    for name in ("identity", "articles", "counting", "sums", "validation"):
+      require(getattr(self, name) >= 0, f"data.synthetic.{name} is "
+              f"{getattr(self, name)}; it cannot be negative.")
+    require(self.identity + self.articles + self.counting + self.sums > 0,
+            "data.synthetic makes no conversations; ask for some of a kind.")
+    require(0 <= self.sum_steps_share <= 1, "data.synthetic.sum_steps_share is "
+            f"{self.sum_steps_share}; it is a share between 0 and 1.")
+    require(bool(self.identity_facts.strip()) or not self.identity,
+            "data.synthetic.identity_facts is empty; say who the model is, or "
+            "set data.synthetic.identity=0.")
 
 
 @dataclasses.dataclass(frozen=True)
@@ -354,6 +369,8 @@ class SftDataConfig:
                       "`response`")
   errors: str = setting("strict", "strict | replace: bytes that are not UTF-8")
   validation_fraction: float = setting(0.02, "held out of the user's own file")
+  overlong: str = setting("error", "error | trim: a conversation longer than "
+                          "seq_len is cut after its last answer that fits")
   synthetic: SyntheticChatConfig = setting(SyntheticChatConfig(), "the mix")
 
 
