@@ -31,14 +31,7 @@ from absl import app, flags
 
 from llm_jax.config import ConfigError
 from llm_jax.config_tree import (
-  Leaf,
-  flatten,
-  from_dict,
-  leaves,
-  nearest,
-  override,
-  to_dict,
-)
+    Leaf, flatten, from_dict, leaves, nearest, override, to_dict)
 
 Config = TypeVar("Config")
 

@@ -13,17 +13,13 @@ import time
 from collections.abc import Iterable, Mapping
 from typing import Any
 
-import jax
 from etils import epath
+import jax
 
 from llm_jax.config import LoggingConfig
 from llm_jax.flops import peak_flops
 from llm_jax.metric_writers import (
-  JsonlWriter,
-  TensorBoardWriter,
-  WandbWriter,
-  format_line,
-)
+    JsonlWriter, TensorBoardWriter, WandbWriter, format_line)
 
 Scalar = jax.Array | float
 
