@@ -179,6 +179,10 @@ class TokenShards:
     """Ids in the split, the <|endoftext|> of each document included."""
     return self.meta["splits"][split]["num_tokens"]
 
+  def num_bytes(self, split: str) -> int:
+    """Bytes of the split's text in UTF-8, <|endoftext|> not counted."""
+    return self.meta["splits"][split]["num_bytes"]
+
   def tokens(self, split: str) -> TokenStream:
     """The ids of a split, not yet read."""
     shards = self.meta["splits"][split]["shards"]
