@@ -242,6 +242,11 @@ class TokenizerConfig:
     require(self.vocab_size >= least, f"tokenizer.vocab_size is "
             f"{self.vocab_size}, but 256 bytes and {len(self.special_tokens)} "
             f"special tokens need at least {least}.")
+    require(len(set(self.special_tokens)) == len(self.special_tokens)
+            and all(self.special_tokens), "tokenizer.special_tokens has an "
+            "empty name, or one name twice; name each once.")
+    require(self.max_bytes >= 0, f"tokenizer.max_bytes is {self.max_bytes}; it "
+            "cannot be negative (0 reads all).")
     require(1 <= self.max_digits <= 3, f"tokenizer.max_digits is "
             f"{self.max_digits}; choose 1, 2 or 3.")
 
@@ -255,11 +260,13 @@ class TrainTokenizerConfig:
   data: TextConfig = setting(TextConfig(), "documents to learn from")
   tokenizer: TokenizerConfig = setting(TokenizerConfig(), "what to learn")
   output: str = setting("runs/tokenizer", "directory the tokenizer goes to")
+  seed: int = setting(0, "decides which documents are held out")
 
   def validate(self) -> None:
     """Raises `ConfigError` at the first setting that cannot work."""
     self.data.validate()
     self.tokenizer.validate()
+    require(bool(self.output), "output is empty; give a directory.")
 
 
 @dataclasses.dataclass(frozen=True)

@@ -107,10 +107,18 @@ def train_sentencepiece(texts: Iterable[str], config: TokenizerConfig
   """
   config.validate()
   model = io.BytesIO()
+  faults: list[Exception] = []  # the trainer turns any into a RuntimeError
+
+  def lines() -> Iterator[str]:
+    try:
+      yield from _lines(limited(texts, config.max_bytes), config.max_digits)
+    except Exception as error:
+      faults.append(error)
+      raise
+
   try:
     sentencepiece.SentencePieceTrainer.train(
-        sentence_iterator=_lines(limited(texts, config.max_bytes),
-                                 config.max_digits),
+        sentence_iterator=lines(),
         model_writer=model, model_type="unigram",
         vocab_size=config.vocab_size, byte_fallback=True,
         normalization_rule_name="identity", remove_extra_whitespaces=False,
@@ -122,6 +130,8 @@ def train_sentencepiece(texts: Iterable[str], config: TokenizerConfig
         max_sentence_length=1 << 30, num_threads=os.cpu_count() or 1,
         minloglevel=2)
   except RuntimeError as error:
+    if faults:
+      raise faults[0] from None
     raise _told(error, config.vocab_size) from error
   return SentencePieceTokenizer(model.getvalue())
 
