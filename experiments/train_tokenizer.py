@@ -15,7 +15,6 @@ is.
 from __future__ import annotations
 
 import json
-import os
 import time
 from collections.abc import Callable, Iterator
 from typing import Any
@@ -110,6 +109,8 @@ class _Reader:
         continue
       self.num_documents += 1
       self.num_bytes += num_bytes
+      limit = self._config.tokenizer.max_bytes  # the trainer stops at it
+      self.num_bytes = min(self.num_bytes, limit or self.num_bytes)
       if time.monotonic() - last_told > _PROGRESS_SECONDS:
         last_told = time.monotonic()
         print(f"tokenizer: read {self.num_bytes / 1e6:.1f} MB of text "
@@ -141,7 +142,7 @@ def _stored_stats(output: Any) -> dict[str, Any] | None:
 def _put_in_place(write: Callable[[Any], None], output: Any) -> None:
   """Fills a directory beside `output` and renames it, so that a run that is
   killed leaves the old tokenizer, or none, and never half of one."""
-  partial = output.parent / f"{output.name}.partial-{os.getpid()}"
+  partial = output.parent / f"{output.name}.partial"
   if partial.exists():
     partial.rmtree()
   write(partial)
