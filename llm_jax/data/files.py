@@ -18,6 +18,7 @@ import json
 import math
 import os
 import posixpath
+import re
 import zlib
 from collections.abc import Iterator, Sequence
 from typing import Any, BinaryIO
@@ -88,15 +89,17 @@ def find_files(path: str, suffixes: Sequence[str]) -> list[File]:
     found = fs.find(inner)
     nothing = f"{path} is a directory without any {kinds} file."
   else:
-    require(any(letter in path for letter in "*?["),
+    require(re.search(r"[*?[]", path) is not None,
             f"{path} does not exist; give a file, a directory or a glob.")
     found = fs.glob(inner)
     nothing = f"{path} matches no {kinds} file."
-  root = inner.rstrip("/") + "/" if fs.isdir(inner) else ""
+  # A user who names a hidden directory means it; those found below are not.
+  wild = re.search(r"[*?[]", inner)
+  root = inner[:wild.start()].rpartition("/")[0] if wild else inner
   chosen = sorted(
       name for name in found if name.endswith(tuple(suffixes))
       and not any(part.startswith(".")
-                  for part in name.removeprefix(root).split("/"))
+                  for part in name[len(root):].split("/"))
       and fs.isfile(name))
   require(bool(chosen), nothing)
   return [_describe(fs, name) for name in chosen]

@@ -93,7 +93,7 @@ def held_out_problems(num_problems: int, seed: int = 0, min_terms: int = 4,
   check_terms(min_terms, max_terms)
   rng = np.random.default_rng(seed)
   found: dict[SumProblem, None] = {}  # ordered, unlike a set
-  for _ in range(200 * num_problems + 10_000):
+  for _ in range(30 * num_problems + 10_000):
     if len(found) == num_problems:
       break
     problem = _draw(rng, min_terms, max_terms)

@@ -7,11 +7,9 @@
     train-documents.npy  int64: where each document begins in the split
     validation-...
 
-A split is one long stream of ids, kept in files of about `tokens_per_shard`;
-`TokenStream` reads windows of it across their borders, by memory map when the
-files are local and by byte ranges when they are not, so a corpus need not fit
-into memory in either case. Each document begins with <|endoftext|>, and no
-document holds another: that token alone tells where documents begin.
+A split is one long stream of ids, kept in files of about `tokens_per_shard`
+and read as one `TokenStream`. Each document begins with <|endoftext|>, and none
+holds another: that token alone tells where documents begin.
 
 Writing is all or nothing. The directory is made under another name and renamed
 when it is whole (in an object store, which cannot rename, `meta.json` is
@@ -21,12 +19,11 @@ written last and without it there are no shards).
 from __future__ import annotations
 
 import dataclasses
-import functools
 import hashlib
 import json
 import os
 import time
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator
 from typing import Any
 
 import fsspec
@@ -35,6 +32,7 @@ import numpy as np
 from llm_jax.config import ConfigError, require
 from llm_jax.data.documents import Document
 from llm_jax.data.files import file_system, is_local, join_path
+from llm_jax.data.token_stream import TokenStream, npy_header
 from llm_jax.tokenizer.protocol import Tokenizer
 
 FORMAT = 1
@@ -46,79 +44,6 @@ PROGRESS_SECONDS = 5.0
 
 _PROBE = ("The year 1984, 3.14159 and 1,000,000; don't WE'LL she'd\r\n\n\t  x "
           "naïve 数学 😀 <|endoftext|> </s> ...!?  ")
-
-
-class TokenStream:
-  """The ids of one split: a flat array in one or more files.
-
-  `len(stream)`, `stream[start:stop]` (a copy, of the stored dtype), and
-  `np.asarray(stream)` behave as for an array.
-  """
-
-  def __init__(self, paths: Sequence[str], sizes: Sequence[int],
-               dtype: np.dtype):
-    self._paths = tuple(paths)
-    self._ends = np.cumsum([0, *sizes])
-    self.dtype = np.dtype(dtype)
-
-  def __len__(self) -> int:
-    return int(self._ends[-1])
-
-  def __getitem__(self, window: slice) -> np.ndarray:
-    start, stop, step = window.indices(len(self))
-    if step != 1:
-      raise IndexError("a TokenStream is read by slices of step 1")
-    return self.read([start], max(stop - start, 0))[0]
-
-  def __array__(self, dtype: Any = None, copy: bool | None = None
-                ) -> np.ndarray:
-    del copy  # always a copy: the parts are in several files
-    array = self[:]
-    return array if dtype is None else array.astype(dtype)
-
-  def read(self, starts_B: Sequence[int], length: int) -> np.ndarray:
-    """The windows [start, start + length) as an array [B, length].
-
-    Raises `IndexError` for a window that is not within the stream.
-    """
-    windows_BT = np.empty((len(starts_B), length), self.dtype)
-    remote = []
-    for row_T, start in zip(windows_BT, map(int, starts_B)):
-      if start < 0 or start + length > len(self):
-        raise IndexError(f"tokens {start} to {start + length} of {len(self)}")
-      done = 0
-      while done < length:
-        shard = int(np.searchsorted(self._ends, start + done, "right")) - 1
-        first = start + done - int(self._ends[shard])
-        part = row_T[done:done + int(self._ends[shard + 1]) - start - done]
-        if self._maps[shard] is None:
-          remote.append((shard, first, part))
-        else:
-          part[:] = self._maps[shard][first:first + len(part)]
-        done += len(part)
-    if remote:
-      self._read_ranges(remote)
-    return windows_BT
-
-  @functools.cached_property
-  def _maps(self) -> list[np.ndarray | None]:
-    return [np.load(path, mmap_mode="r") if is_local(path) else None
-            for path in self._paths]
-
-  @functools.cached_property
-  def _headers(self) -> list[int]:
-    return [_read_header(path)[0] for path in self._paths]
-
-  def _read_ranges(self, wanted: list[tuple[int, int, np.ndarray]]) -> None:
-    """Fills arrays from byte ranges of remote shards, all asked for at once."""
-    fs, _ = file_system(self._paths[0])
-    size = self.dtype.itemsize
-    starts = [self._headers[shard] + first * size for shard, first, _ in wanted]
-    chunks = fs.cat_ranges(
-        [self._paths[shard] for shard, _, _ in wanted], starts,
-        [start + part.nbytes for start, (_, _, part) in zip(starts, wanted)])
-    for (_, _, part), chunk in zip(wanted, chunks):
-      part[:] = np.frombuffer(chunk, self.dtype)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -266,8 +191,28 @@ def write_shards(documents: Iterable[tuple[str, Document]],
     fs.rm(place, recursive=True)
   fs.makedirs(place, exist_ok=True)
 
-  dtype = np.uint16 if tokenizer.vocab_size <= 1 << 16 else np.uint32
-  splits = {split: _SplitWriter(place, split, np.dtype(dtype), tokens_per_shard)
+  try:
+    meta = {"format": FORMAT, "fingerprint": fingerprint,
+            **_write_splits(documents, tokenizer, place, tokens_per_shard,
+                            progress)}
+    tokenizer.save(join_path(place, "tokenizer"))
+    fs.pipe_file(join_path(place, META), json.dumps(meta, indent=2).encode())
+  except BaseException:
+    fs.rm(place, recursive=True)
+    raise
+  if local:
+    if fs.exists(inner):
+      fs.rm(inner, recursive=True)
+    os.rename(place, inner)
+  return meta
+
+
+def _write_splits(documents: Iterable[tuple[str, Document]],
+                  tokenizer: Tokenizer, directory: str, tokens_per_shard: int,
+                  progress: Callable[[str], None]) -> dict[str, Any]:
+  """Writes the .npy files; returns what meta.json says of them."""
+  dtype = np.dtype(np.uint16 if tokenizer.vocab_size <= 1 << 16 else np.uint32)
+  splits = {split: _SplitWriter(directory, split, dtype, tokens_per_shard)
             for split in SPLITS}
   report = _Progress(progress)
   for chunk in _chunks(documents):
@@ -280,23 +225,14 @@ def write_shards(documents: Iterable[tuple[str, Document]],
     split.close()
   require(splits["train"].num_tokens > 0, "no document is left for training; "
           "lower --data.validation_fraction.")
-  meta = {
-      "format": FORMAT,
-      "fingerprint": fingerprint,
+  report.tell(1.0, final=True)
+  return {
       "tokenizer_fingerprint": tokenizer_fingerprint(tokenizer),
       "vocab_size": tokenizer.vocab_size,
       "endoftext_id": tokenizer.endoftext_id,
-      "dtype": np.dtype(dtype).name,
+      "dtype": dtype.name,
       "splits": {name: split.meta() for name, split in splits.items()},
   }
-  tokenizer.save(join_path(place, "tokenizer"))
-  fs.pipe_file(join_path(place, META), json.dumps(meta, indent=2).encode())
-  if local:
-    if fs.exists(inner):
-      fs.rm(inner, recursive=True)
-    os.rename(place, inner)
-  report.tell(1.0, final=True)
-  return meta
 
 
 class _SplitWriter:
@@ -309,7 +245,7 @@ class _SplitWriter:
     self._pending: list[np.ndarray] = []
     self._pending_tokens = 0
     self._offsets: list[int] = []
-    self._shards: list[tuple[str, int]] = []
+    self._shards: list[list[str | int]] = []  # as JSON gives them back
     self.num_tokens = 0
     self._num_bytes = 0
 
@@ -338,7 +274,7 @@ class _SplitWriter:
   def _flush(self) -> None:
     name = f"{self._split}-{len(self._shards):05d}.npy"
     self._save(name, np.concatenate(self._pending))
-    self._shards.append((name, self._pending_tokens))
+    self._shards.append([name, self._pending_tokens])
     self._pending, self._pending_tokens = [], 0
 
   def _save(self, name: str, array: np.ndarray) -> None:
@@ -400,22 +336,12 @@ def _documents_name(split: str) -> str:
   return f"{split}-documents.npy"
 
 
-def _read_header(path: str) -> tuple[int, int, int]:
-  """(bytes before the data, items, bytes of an item) that a .npy declares."""
-  with fsspec.open(path, "rb") as stream:
-    version = np.lib.format.read_magic(stream)
-    read = (np.lib.format.read_array_header_1_0 if version == (1, 0)
-            else np.lib.format.read_array_header_2_0)
-    shape, _, dtype = read(stream)
-    return stream.tell(), int(np.prod(shape)), dtype.itemsize
-
-
 def _check_file(path: str, num_items: int) -> None:
   """Raises `ConfigError` unless the .npy at `path` holds `num_items` whole."""
   remedy = "make the shards again with experiments.tokenize_corpus."
   fs, inner = file_system(path)
   try:
-    header, declared, itemsize = _read_header(path)
+    header, declared, itemsize = npy_header(path)
   except FileNotFoundError as error:
     raise ConfigError(f"{path} is missing; {remedy}") from error
   except ValueError as error:

@@ -23,6 +23,8 @@ class ByteTokenizer(Tokenizer):
     return [(byte + self.shift) % 256 for byte in text.encode()]
 
   def token_bytes(self, token_id):
+    if token_id >= 256 + len(SPECIAL):
+      raise ValueError(f"id {token_id} is not used")
     if token_id >= 256:
       return SPECIAL[token_id - 256].encode()
     return bytes([(token_id - self.shift) % 256])

@@ -1,0 +1,67 @@
+"""The experiment: from files to shards, kept when nothing changed."""
+
+import dataclasses
+
+from byte_tokenizer import ByteTokenizer
+import pytest
+
+from experiments import tokenize_corpus
+from llm_jax.config import ConfigError, TextConfig, TokenizeCorpusConfig
+from llm_jax.data.token_shards import TokenShards
+
+
+@pytest.fixture
+def config(tmp_path, monkeypatch):
+  monkeypatch.setattr("llm_jax.tokenizer.loading.load_tokenizer",
+                      lambda path: ByteTokenizer(shift=len(path) % 2))
+  (tmp_path / "texts").mkdir()
+  for i in range(50):
+    (tmp_path / "texts" / f"{i:02d}.txt").write_text(f"Text number {i}.")
+  return TokenizeCorpusConfig(
+      data=TextConfig(path=str(tmp_path / "texts"), validation_fraction=0.1),
+      tokenizer="even", output=str(tmp_path / "shards"))
+
+
+def test_made_once_and_kept(config):
+  first = tokenize_corpus.run(config)
+  assert not first["skipped"]
+  counts = [first["splits"][split]["num_documents"]
+            for split in ("train", "validation")]
+  assert sum(counts) == 50 and 0 < counts[1] < 20
+  assert TokenShards.open(config.output).num_tokens("train") > counts[0]
+  second = tokenize_corpus.run(config)
+  assert second["skipped"]
+  assert second["splits"] == first["splits"]
+
+
+@pytest.mark.parametrize("change", ["text", "tokenizer", "seed", "fraction",
+                                    "damage"])
+def test_made_again_when_something_changed(config, tmp_path, change):
+  tokenize_corpus.run(config)
+  if change == "text":
+    (tmp_path / "texts" / "00.txt").write_text("Another text.")
+  elif change == "tokenizer":
+    config = dataclasses.replace(config, tokenizer="odd")
+  elif change == "seed":
+    config = dataclasses.replace(config, seed=1)
+  elif change == "fraction":
+    config = dataclasses.replace(config, data=dataclasses.replace(
+        config.data, validation_fraction=0.3))
+  else:
+    (tmp_path / "shards" / "train-00000.npy").write_bytes(b"")
+  assert not tokenize_corpus.run(config)["skipped"]
+  assert tokenize_corpus.run(config)["skipped"]
+
+
+def test_mistakes(config, tmp_path):
+  for path, expected in ((str(tmp_path / "none"), "does not exist"),
+                         ("", "data.path is empty")):
+    wrong = dataclasses.replace(config, data=TextConfig(path=path))
+    with pytest.raises(ConfigError, match=expected):
+      tokenize_corpus.run(wrong)
+  assert not (tmp_path / "shards").exists()
+
+
+def test_quickstart_config():
+  from configs import quickstart_corpus
+  quickstart_corpus.get_config().validate()
