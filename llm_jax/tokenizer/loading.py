@@ -44,16 +44,16 @@ def load_tokenizer(path: str | os.PathLike) -> Tokenizer:
   if file.suffix == ".model":
     from llm_jax.tokenizer.sentencepiece import SentencePieceTokenizer
     return SentencePieceTokenizer(file.read_bytes())
-  text = file.read_text()
   try:
+    text = file.read_text()
     contents = json.loads(text)
-    model = contents["model"]["type"]
-  except (ValueError, KeyError, TypeError) as error:
+    bpe = (bpe_from_json(contents) if contents["model"]["type"] == "BPE"
+           else None)
+  except (ValueError, KeyError, TypeError, AttributeError) as error:
     raise ConfigError(
         f"{path} is not a tokenizer.json of Hugging Face's format "
         f"({type(error).__name__}: {error}); give a directory that "
         "experiments.train_tokenizer wrote.") from error
-  bpe = bpe_from_json(contents) if model == "BPE" else None
   if bpe is not None:
     return bpe
   from llm_jax.tokenizer.huggingface import HuggingFaceTokenizer
