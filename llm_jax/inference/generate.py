@@ -13,6 +13,7 @@ the text that `generate` makes.
 from __future__ import annotations
 
 import dataclasses
+import math
 from collections.abc import Iterator, Sequence
 from typing import Any
 
@@ -20,12 +21,14 @@ import flax.struct
 import jax
 import jax.numpy as jnp
 import numpy as np
+from jax.experimental import multihost_utils
 
 from llm_jax.config import ModelConfig, SamplingConfig, require
 from llm_jax.inference.sampling import fold_rows, sample
 from llm_jax.model.decode import decode_step, init_cache, prefill
 from llm_jax.model.params import Params
 from llm_jax.model.transformer import KVCache, unstack_layers
+from llm_jax.tokenizer.protocol import Tokenizer
 
 # Prompts of a stream are padded to a multiple of this, so that a conversation
 # that grows compiles a few prefills rather than one per length.
@@ -65,8 +68,12 @@ def check_length(prompt_len: int, max_new_tokens: int,
 
 
 def pad_prompts(prompts: Sequence[Sequence[int]], length: int,
-                pad_id: int = 0) -> tuple[np.ndarray, np.ndarray]:
+                pad_id: int = 0, num_rows: int = 0
+                ) -> tuple[np.ndarray, np.ndarray]:
   """Right-pads token lists to (prompts_BT, lengths_B), both int32.
+
+  Where `num_rows` is more than there are prompts, rows of one token that mean
+  nothing fill the batch up.
 
   Raises:
     ConfigError: a prompt is empty, or longer than `length`.
@@ -78,10 +85,11 @@ def pad_prompts(prompts: Sequence[Sequence[int]], length: int,
           f"a prompt has {int(lengths_B.max(initial=0))} tokens, but there is "
           f"room for {length}; shorten it, or leave it more of the context by "
           "lowering max_new_tokens.")
-  prompts_BT = np.full((len(prompts), length), pad_id, np.int32)
+  fill = max(0, num_rows - len(prompts))
+  prompts_BT = np.full((len(prompts) + fill, length), pad_id, np.int32)
   for row, prompt in enumerate(prompts):
     prompts_BT[row, :len(prompt)] = prompt
-  return prompts_BT, lengths_B
+  return prompts_BT, np.append(lengths_B, np.ones(fill, np.int32))
 
 
 def first_token(params: Params, prompts_BT: jax.Array, lengths_B: jax.Array,
@@ -201,6 +209,87 @@ def generate(params: Params, prompts_BT: jax.Array, lengths_B: jax.Array,
                  jnp.sum(mask_BT, axis=1).astype(jnp.int32), done_B)
 
 
+def generate_tokens(params: Params, prompts: Sequence[Sequence[int]],
+                    key: jax.Array, sampling: SamplingConfig,
+                    config: ModelConfig, *, prompt_len: int,
+                    stop_ids: tuple[int, ...] = (),
+                    samples_per_prompt: int = 1,
+                    first_row: int = 0, num_rows: int = 0) -> Samples:
+  """`generate` from the host: token lists in, NumPy arrays out.
+
+  Args:
+    params: model parameters, on the ambient mesh where there is one.
+    prompts: P token lists.
+    key: scalar key.
+    sampling: temperature, filters and `max_new_tokens`.
+    config: the model.
+    prompt_len: slots for the prompts; a fixed number compiles once.
+    stop_ids: tokens that end a row.
+    samples_per_prompt: G.
+    first_row: number of the first row for the random draws, so that a list
+      of prompts can be worked through in batches of any size.
+    num_rows: prompts of the batch that is run, filled up where P is less;
+      a fixed number compiles once.
+
+  Returns:
+    Samples of P·G rows.
+
+  Raises:
+    ConfigError: a prompt longer than `prompt_len`; more positions than the
+      model has.
+  """
+  check_length(prompt_len, sampling.max_new_tokens, config)
+  multiple = _batch_ways(config)
+  num_rows = -(-max(num_rows, len(prompts)) // multiple) * multiple
+  prompts_BT, lengths_B = pad_prompts(prompts, prompt_len, num_rows=num_rows)
+  rows_B = first_row + np.arange(num_rows * samples_per_prompt)
+  samples = _generate(
+      params, prompts_BT, lengths_B, key, sampling, config, stop_ids=stop_ids,
+      samples_per_prompt=samples_per_prompt, rows_B=rows_B)
+  if jax.process_count() > 1:
+    samples = multihost_utils.process_allgather(samples, tiled=True)
+  wanted = len(prompts) * samples_per_prompt
+  return jax.tree.map(lambda x: x[:wanted], jax.device_get(samples))
+
+
+def completion_texts(samples: Samples, tokenizer: Tokenizer) -> list[str]:
+  """The text of each row of host `Samples`, without its stop token."""
+  ends_B = samples.lengths_B - samples.stopped_B.astype(np.int32)
+  return [tokenizer.decode(tokens[:end])
+          for tokens, end in zip(samples.tokens_BT, ends_B.tolist())]
+
+
+def complete(params: Params, prompts: Sequence[str], tokenizer: Tokenizer,
+             config: ModelConfig, max_new_tokens: int, *,
+             temperature: float = 0.8, seed: int = 0) -> list[str]:
+  """Continues texts with a base model, as if each began a document.
+
+  Args:
+    params: model parameters.
+    prompts: texts; "" starts from nothing. The end of one that exceeds the
+      context is what is read.
+    tokenizer: the model's.
+    config: the model.
+    max_new_tokens: tokens at most; fewer where the document ends.
+    temperature: 0 is greedy.
+    seed: of the draws.
+
+  Returns:
+    The continuations, without their prompts.
+  """
+  max_new_tokens = min(max_new_tokens, config.max_seq_len - 1)
+  room = config.max_seq_len - max_new_tokens
+  start, stop = [tokenizer.endoftext_id], (tokenizer.endoftext_id,)
+  ids = [(start + tokenizer.encode(prompt))[-room:] for prompt in prompts]
+  longest = max(map(len, ids), default=1)
+  samples = generate_tokens(
+      params, ids, jax.random.key(seed),
+      SamplingConfig(temperature=temperature, max_new_tokens=max_new_tokens),
+      config, prompt_len=min(-(-longest // _BUCKET) * _BUCKET, room),
+      stop_ids=stop)
+  return completion_texts(samples, tokenizer)
+
+
 def stream(params: Params, prompt: Sequence[int], key: jax.Array,
            sampling: SamplingConfig, config: ModelConfig, *,
            stop_ids: tuple[int, ...] = ()) -> Iterator[int]:
@@ -247,6 +336,16 @@ def _stream(params, prompts_BT, lengths_B, key, sampling, config, stop_ids):
         np.int32(step), drawn, config)
 
 
+def _batch_ways(config: ModelConfig) -> int:
+  """Parts that the ambient mesh splits a batch into."""
+  mesh = jax.sharding.get_abstract_mesh()
+  if mesh.empty:
+    return 1
+  return math.prod(mesh.shape[axis] for axis in config.rules.batch)
+
+
+_generate = jax.jit(generate, static_argnames=(
+    "sampling", "config", "stop_ids", "samples_per_prompt", "pad_id"))
 _first_token = jax.jit(
     first_token, static_argnames=("sampling", "config", "cache_len"))
 _next_token = jax.jit(
