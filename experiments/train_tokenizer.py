@@ -35,12 +35,12 @@ def run(config: TrainTokenizerConfig) -> dict[str, Any]:
     ConfigError: if there is no text, too little of it for the vocabulary size,
       or something else at `config.output`.
   """
-  from etils import epath
+  from llm_jax import paths
   from llm_jax.data.documents import corpus_fingerprint
   from llm_jax.tokenizer.bpe import train_bpe
   config.validate()
   start = time.monotonic()
-  output = epath.Path(config.output).expanduser()
+  output = paths.as_path(config.output)
   made_from = {"data": to_dict(config.data) | {
       "fingerprint": corpus_fingerprint(config.data), "seed": config.seed},
       "tokenizer": to_dict(config.tokenizer)}
@@ -72,7 +72,7 @@ def run(config: TrainTokenizerConfig) -> dict[str, Any]:
       "made_from": made_from,
   }
 
-  def write(directory: epath.Path) -> None:
+  def write(directory: Any) -> None:
     tokenizer.save(directory)
     (directory / STATS_FILE).write_text(json.dumps(stats, indent=1))
 

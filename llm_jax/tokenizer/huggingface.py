@@ -12,8 +12,8 @@ from collections.abc import Sequence
 
 import numpy as np
 import tokenizers
-from etils import epath
 
+from llm_jax import paths
 from llm_jax.config import ConfigError
 from llm_jax.tokenizer import huggingface_format
 from llm_jax.tokenizer.protocol import (
@@ -88,7 +88,7 @@ class HuggingFaceTokenizer(Tokenizer):
 
   def save(self, directory: str | os.PathLike) -> None:
     """Writes the tokenizer.json that was read, unchanged."""
-    directory = epath.Path(directory)
+    directory = paths.as_path(directory)
     directory.mkdir(parents=True, exist_ok=True)
     (directory / huggingface_format.TOKENIZER_FILE).write_text(self._json)
 

@@ -11,8 +11,8 @@ import json
 import os
 from collections.abc import Mapping, Sequence
 
-from etils import epath
 
+from llm_jax import paths
 from llm_jax.tokenizer.chat import JINJA_TEMPLATE, ROLES
 from llm_jax.tokenizer.split_pattern import GPT2_PATTERN
 
@@ -85,7 +85,7 @@ def dumps(tokenizer_json: Mapping) -> str:
 
 def write(directory: str | os.PathLike, tokenizer_json: Mapping) -> None:
   """Writes both files into `directory`, which is made if need be."""
-  directory = epath.Path(directory)
+  directory = paths.as_path(directory)
   directory.mkdir(parents=True, exist_ok=True)
   names = [token["content"] for token in tokenizer_json["added_tokens"]]
   config = {"tokenizer_class": "PreTrainedTokenizerFast",

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import json
 import os
+import re
 from collections.abc import Mapping
 
-from etils import epath
-
+from llm_jax import paths
 from llm_jax.config import ConfigError
 from llm_jax.tokenizer import huggingface_format
 from llm_jax.tokenizer.bpe import BpeTokenizer, split_by_older
@@ -24,13 +24,19 @@ def load_tokenizer(path: str | os.PathLike) -> Tokenizer:
 
   Args:
     path: a directory that holds tokenizer.json (Hugging Face) or
-      tokenizer.model (SentencePiece); such a file; or the name of one of
-      tiktoken's encodings, such as "gpt2" or "cl100k_base".
+      tokenizer.model (SentencePiece); such a file; the organisation/name of a
+      Hugging Face repository; or the name of one of tiktoken's encodings, such
+      as "gpt2" or "cl100k_base".
 
   Raises:
     ConfigError: if there is none, or it cannot be read.
   """
-  file = epath.Path(path)
+  file = paths.as_path(path)
+  if not file.exists():
+    import tiktoken
+    if str(path) in tiktoken.list_encoding_names():
+      return _load_tiktoken(str(path))
+    file = paths.resolve(str(path), allow_patterns=("tokenizer*",))
   if file.is_dir():
     for name in (huggingface_format.TOKENIZER_FILE, SENTENCEPIECE_FILE):
       if (file / name).exists():
@@ -39,8 +45,6 @@ def load_tokenizer(path: str | os.PathLike) -> Tokenizer:
         f"the directory {path} holds no tokenizer.json and no tokenizer.model; "
         "train one with `python -m experiments.train_tokenizer "
         f"--output={path}`.")
-  if not file.exists():
-    return _load_tiktoken(str(path))
   if file.suffix == ".model":
     from llm_jax.tokenizer.sentencepiece import SentencePieceTokenizer
     return SentencePieceTokenizer(file.read_bytes())
@@ -70,7 +74,9 @@ def bpe_from_json(contents: Mapping) -> BpeTokenizer | None:
   model = contents["model"]
   pattern = huggingface_format.split_pattern_of(contents.get("pre_tokenizer"))
   added = contents.get("added_tokens") or []
-  if (pattern is None or contents.get("normalizer")
+  # "{1,3}+" is possessive to tiktoken, a repeated group to Hugging Face's.
+  if (pattern is None or re.search(r"\{[\d,]+\}\+", pattern)
+      or contents.get("normalizer")
       or any(model.get(field) for field in (
           "dropout", "byte_fallback", "continuing_subword_prefix",
           "end_of_word_suffix"))
@@ -84,6 +90,9 @@ def bpe_from_json(contents: Mapping) -> BpeTokenizer | None:
                         pair.split(" ") if isinstance(pair, str) else pair))
               for pair in model["merges"]]
   except KeyError:  # a token that is not of the byte alphabet
+    return None
+  ids = [*ranks.values(), *special.values()]
+  if len(set(ids)) < len(ids):  # two names for one id: tiktoken would abort
     return None
   if not _merges_follow_ranks(ranks, merges, model.get("ignore_merges", False)):
     return None
@@ -123,11 +132,6 @@ def _merges_follow_ranks(ranks: Mapping[bytes, int],
 def _load_tiktoken(name: str) -> Tokenizer:
   """One of OpenAI's vocabularies, which tiktoken downloads and caches."""
   import tiktoken
-  if name not in tiktoken.list_encoding_names():
-    raise ConfigError(
-        f"there is no tokenizer at {name!r}: it is neither a file, nor a "
-        "directory, nor one of tiktoken's encodings "
-        f"({', '.join(tiktoken.list_encoding_names())}).")
   try:
     encoding = tiktoken.get_encoding(name)
   except Exception as error:  # requests' own errors, of many kinds

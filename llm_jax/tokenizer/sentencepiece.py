@@ -21,8 +21,8 @@ import re
 from collections.abc import Iterable, Iterator
 
 import sentencepiece
-from etils import epath
 
+from llm_jax import paths
 from llm_jax.config import ConfigError, TokenizerConfig
 from llm_jax.tokenizer.bpe import limited
 from llm_jax.tokenizer.protocol import Tokenizer, without_surrogates
@@ -76,7 +76,7 @@ class SentencePieceTokenizer(Tokenizer):
 
   def save(self, directory: str | os.PathLike) -> None:
     """Writes tokenizer.model."""
-    directory = epath.Path(directory)
+    directory = paths.as_path(directory)
     directory.mkdir(parents=True, exist_ok=True)
     (directory / FILE_NAME).write_bytes(self._model)
 

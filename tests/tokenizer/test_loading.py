@@ -132,11 +132,39 @@ def _added_word(contents):
           "id": 1000, "content": "<think>", "special": False})
 
 
+def _pattern(contents, pattern):
+  contents["pre_tokenizer"] = {"type": "Sequence", "pretokenizers": [
+      {"type": "Split", "pattern": {"Regex": pattern},
+       "behavior": "Isolated", "invert": False},
+      contents["pre_tokenizer"] | {"use_regex": False}]}
+
+
+def _posix_class(contents):
+  """A class of Oniguruma, which Rust's regular expressions do not have."""
+  _pattern(contents, r"\p{Graph}+|[^\p{Graph}]")
+
+
+def _repeated_repetition(contents):
+  """Seven digits: one piece to Oniguruma, three to Rust's."""
+  _pattern(contents, r"\p{N}{1,3}+|\p{L}+|[^\p{N}\p{L}]")
+  contents["model"]["vocab"]["12"] = 1000
+  contents["model"]["merges"].append(["1", "2"])
+  contents["model"]["vocab"]["123"] = 1001
+  contents["model"]["merges"].append(["12", "3"])
+  contents["model"]["vocab"]["1231"] = 1002
+  contents["model"]["merges"].append(["123", "1"])
+
+
+def _two_names_for_an_id(contents):
+  contents["model"]["vocab"]["ĠĠĠĠĠĠĠĠĠĠĠ"] = 500
+
+
 @pytest.mark.parametrize("change", [
-    _shuffled, _other_merges, _normalised, _prefix_space, _digits_first,
-    _added_word])
+    _posix_class, _repeated_repetition, _two_names_for_an_id, _shuffled,
+    _other_merges, _normalised, _prefix_space, _digits_first, _added_word])
 def test_what_ranks_cannot_say_is_wrapped(change, corpus, hard_texts, tmp_path):
   path = tmp_path / "tokenizer.json"
+  hard_texts = [*hard_texts, "1231231"]
   pre_tokenizer = tokenizers.pre_tokenizers.ByteLevel(add_prefix_space=False)
   contents = json.loads(trained(corpus, pre_tokenizer).to_str())
   change(contents)
@@ -217,7 +245,7 @@ def test_tiktoken_names(monkeypatch, bpe, hard_texts, tmp_path):
 
 
 def test_nothing_there(tmp_path):
-  with pytest.raises(ConfigError, match="no tokenizer at 'absent'.*gpt2"):
+  with pytest.raises(ConfigError, match="absent does not exist"):
     load_tokenizer("absent")
   with pytest.raises(ConfigError, match="holds no tokenizer.json"):
     load_tokenizer(tmp_path)
