@@ -51,7 +51,7 @@ def start_run(workdir: epath.PathLike, config: Any) -> epath.Path:
       names the first setting that differs.
   """
   workdir = as_path(workdir)
-  _check_same_run(workdir, config)
+  check_same_run(workdir, config)
   enable_compilation_cache(workdir)
   if jax.process_index() == 0:
     workdir.mkdir(parents=True, exist_ok=True)
@@ -64,7 +64,7 @@ def start_run(workdir: epath.PathLike, config: Any) -> epath.Path:
   return workdir
 
 
-def _check_same_run(workdir: epath.Path, config: Any) -> None:
+def check_same_run(workdir: epath.Path, config: Any) -> None:
   remedy = "choose another --workdir"
   before = _read_json(workdir / "run.json").get("config_class")
   if before and before != type(config).__name__:

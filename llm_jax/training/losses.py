@@ -6,7 +6,8 @@ whatever their masks; a mean does not.
 
 from __future__ import annotations
 
-from typing import Any, Callable
+from collections.abc import Callable
+from typing import Any
 
 import chex
 import flax.struct

@@ -1,0 +1,25 @@
+"""Stage 3 of the quickstart: a base model of 1.4 M parameters.
+
+Command:   python -m experiments.pretrain \\
+               --config=configs/quickstart_pretrain.py
+Hardware:  2 CPU cores
+"""
+
+from llm_jax.config import (
+    CheckpointConfig, ModelConfig, OptimizerConfig, PretrainConfig,
+    PretrainDataConfig)
+
+
+def get_config() -> PretrainConfig:
+  """About two passes over the Wikipedia introductions."""
+  return PretrainConfig(
+      data=PretrainDataConfig(path="runs/quickstart/shards"),
+      model=ModelConfig(embed_dim=128, num_layers=4, num_heads=4,
+                        num_kv_heads=4, head_dim=32, mlp_dim=384,
+                        max_seq_len=256),
+      workdir="runs/quickstart/pretrain",
+      num_steps=340, batch_size=32, seq_len=256, eval_every=85,
+      optimizer=OptimizerConfig(learning_rate=4e-3, schedule="wsd",
+                                decay_fraction=0.4, warmup_steps=30),
+      checkpoint=CheckpointConfig(every=50),
+      sample_prompts=("", "The capital of France is", "Mathematics is"))

@@ -1,0 +1,1 @@
+"""The binaries: each a docstring, `run(config)`, and one line that launches."""

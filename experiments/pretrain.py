@@ -1,0 +1,133 @@
+"""Trains a base model on token windows: the next token, over and over.
+
+    python -m experiments.pretrain --config=configs/quickstart_pretrain.py
+    python -m experiments.pretrain --data.path=my_book.txt \\
+        --data.tokenizer=runs/tokenizer --workdir=runs/book
+
+Reads token shards of `experiments.tokenize_corpus`, or raw text, which it
+tokenises into `<workdir>/shards` first. Writes `<workdir>/metrics.jsonl`,
+`samples.jsonl`, TensorBoard files, checkpoints and, at the end,
+`results.json`. Started again it goes on where the last checkpoint left it.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import functools
+from typing import Any
+
+from llm_jax import config_flags
+from llm_jax.config import PretrainConfig, TextConfig, TokenizeCorpusConfig
+
+
+def open_shards(config: PretrainConfig) -> Any:
+  """The token shards of `data.path`, made from raw text where it is that."""
+  from experiments import tokenize_corpus
+  from llm_jax.config import require
+  from llm_jax.data.token_shards import TokenShards, read_meta
+  data = config.data
+  if read_meta(data.path) is not None:
+    return TokenShards.open(data.path)
+  require(bool(data.tokenizer),
+          f"data.path={data.path} holds no token shards; if it is raw text, "
+          "name its tokenizer with --data.tokenizer (a directory made by "
+          "experiments.train_tokenizer).")
+  output = f"{config.workdir}/shards"
+  tokenize_corpus.run(TokenizeCorpusConfig(
+      data=TextConfig(path=data.path, text_column=data.text_column,
+                      errors=data.errors,
+                      validation_fraction=data.validation_fraction),
+      tokenizer=data.tokenizer, output=output, seed=config.seed))
+  return TokenShards.open(output)
+
+
+def run(config: PretrainConfig) -> dict[str, Any]:
+  """Trains to `num_steps`; returns what `results.json` holds."""
+  import jax
+  from llm_jax import workdir
+  from llm_jax.data import pipeline
+  from llm_jax.evals.bits_per_byte import evaluate_bits_per_byte
+  from llm_jax.flops import flops_per_token
+  from llm_jax.inference.generate import complete
+  from llm_jax.metrics import MetricLogger
+  from llm_jax.model.params import count_params
+  from llm_jax.sharding import global_batch, make_mesh
+  from llm_jax.training import results, startup
+  from llm_jax.training.checkpoints import TOKENIZER, Checkpointer
+  from llm_jax.training.losses import language_model_loss
+  from llm_jax.training.optimizers import make_optimizer, make_schedule
+  from llm_jax.training.train_step import train_step
+
+  if (finished := results.finished_results(config)) is not None:
+    return finished
+  shards = open_shards(config)
+  tokenizer = shards.load_tokenizer()
+  model = dataclasses.replace(config.model, vocab_size=shards.vocab_size)
+  mesh = make_mesh(config.mesh)
+  startup.check_run(config, model, mesh)
+  datasets = {
+      split: pipeline.pretrain_dataset(
+          shards, split, config.seq_len, config.batch_size, config.seed,
+          jax.process_index(), jax.process_count())
+      for split in ("train", "validation")}
+  workdir.start_run(config.workdir, config)
+  tokenizer.save(f"{config.workdir}/{TOKENIZER}")
+  print(startup.describe(model), flush=True)
+
+  tx = make_optimizer(config.optimizer, config.num_steps)
+  schedule = make_schedule(config.optimizer, config.num_steps)
+  loss_fn = functools.partial(language_model_loss, config=model)
+  step_fn = jax.jit(
+      functools.partial(train_step, loss_fn=loss_fn, tx=tx,
+                        num_microbatches=config.num_microbatches),
+      donate_argnums=0)
+  checkpointer = Checkpointer(config.workdir, config.checkpoint, model,
+                              "pretrain")
+  with jax.set_mesh(mesh):
+    start = startup.start_or_resume(config, model, tx, checkpointer)
+    state = start.state
+    print(f"pretrain: {start.origin}, step {start.step} of "
+          f"{config.num_steps}", flush=True)
+    with MetricLogger(
+        config.workdir, config.logging, config.num_steps, start.step,
+        tokens_per_step=config.batch_size * config.seq_len,
+        flops_per_token=flops_per_token(model, config.seq_len)) as logger:
+
+      def evaluate(step):
+        bits = evaluate_bits_per_byte(
+            state.params, datasets["validation"], shards.num_bytes(
+                "validation"), model, max_batches=config.eval_batches)
+        texts = []
+        if config.sample_tokens:
+          texts = complete(state.params, config.sample_prompts, tokenizer,
+                           model, config.sample_tokens, seed=config.seed)
+        logger.write(step, {"val_bits_per_byte": bits},
+                     [{"prompt": p, "text": t} for p, t in
+                      zip(config.sample_prompts, texts)])
+
+      if start.step == 0:
+        evaluate(0)
+      batches = pipeline.iterate(datasets["train"], start.step)
+      for step in range(start.step + 1, config.num_steps + 1):
+        batch = global_batch(next(batches), mesh, model.rules)
+        state, metrics = step_fn(state, None, batch)
+        logger.log(step, {**metrics, "learning_rate": schedule(step - 1)})
+        last = step == config.num_steps
+        if last or (config.eval_every and step % config.eval_every == 0):
+          evaluate(step)
+        if last or step % config.checkpoint.every == 0:
+          logger.flush()
+          checkpointer.save(step, state, {"next_batch": step})
+      batches.close()
+    checkpointer.close()
+
+  bits = [record["val_bits_per_byte"] for record in
+          results.read_metrics(config.workdir, "val_bits_per_byte")]
+  return results.write_results(config, {
+      "parameters": count_params(model),
+      "tokens": config.num_steps * config.batch_size * config.seq_len,
+      "val_bits_per_byte_start": bits[0], "val_bits_per_byte_end": bits[-1]})
+
+
+if __name__ == "__main__":
+  config_flags.launch(PretrainConfig, run)

@@ -1,0 +1,158 @@
+"""Supervised finetuning: a base model learns to answer, by imitation.
+
+    python -m experiments.sft --config=configs/quickstart_sft.py
+    python -m experiments.sft --init_from=runs/pretrain \\
+        --data.path=conversations.jsonl --workdir=runs/assistant
+
+It is pretraining with another loss mask: only what the assistant says, and the
+token with which it stops, is trained. The user's own data is one JSON object
+(or parquet row) per conversation: `messages`, a list of {"role", "content"}, or
+`prompt` and `response`. Started again it goes on from the last checkpoint.
+"""
+
+from __future__ import annotations
+
+import functools
+import math
+from typing import Any
+
+from llm_jax import config_flags
+from llm_jax.config import SftConfig
+
+
+def load_conversations(config: SftConfig, tokenizer: Any) -> dict[str, list]:
+  """{"train": [Conversation], "validation": [Conversation]} of `data`."""
+  from llm_jax.data import conversations
+  from llm_jax.data.synthetic import synthetic_conversations
+  if config.data.path == "synthetic":
+    fits = conversations.fits_in(tokenizer, config.seq_len)
+    return {split: synthetic_conversations(config.data.synthetic, split,
+                                           config.seed, fits=fits)
+            for split in ("train", "validation")}
+  return conversations.split_conversations(
+      conversations.read_conversations(config.data.path, config.data.errors),
+      config.seed, config.data.validation_fraction)
+
+
+def improves(loss: float, best: float, min_delta: float) -> bool:
+  """Whether a validation loss falls by the relative `min_delta` or more."""
+  return not math.isfinite(best) or loss < best * (1 - min_delta)
+
+
+def run(config: SftConfig) -> dict[str, Any]:
+  """Trains to the plateau or to `num_steps`; returns `results.json`."""
+  import jax
+  from llm_jax import workdir
+  from llm_jax.config import require
+  from llm_jax.data import pipeline
+  from llm_jax.data.conversations import render_all
+  from llm_jax.evals.bits_per_byte import sum_nll
+  from llm_jax.flops import flops_per_token
+  from llm_jax.metrics import MetricLogger
+  from llm_jax.sharding import global_batch, make_mesh
+  from llm_jax.tokenizer.loading import load_tokenizer
+  from llm_jax.training import results, startup
+  from llm_jax.training.checkpoints import (
+      TOKENIZER, Checkpointer, checkpoint_info)
+  from llm_jax.training.losses import language_model_loss
+  from llm_jax.training.optimizers import make_optimizer, make_schedule
+  from llm_jax.training.train_step import train_step
+
+  if (finished := results.finished_results(config)) is not None:
+    return finished
+  require(bool(config.init_from), "init_from is empty; name the run directory "
+          "of a base model.")
+  model = startup.model_of(config.init_from)
+  tokenizer = load_tokenizer(
+      str(checkpoint_info(config.init_from)[0] / TOKENIZER))
+  mesh = make_mesh(config.mesh)
+  startup.check_run(config, model, mesh)
+  conversations = load_conversations(config, tokenizer)
+  kinds = sorted({c.kind for c in conversations["validation"]})
+  require(not config.plateau_metric or config.plateau_metric in kinds,
+          f"plateau_metric is {config.plateau_metric!r}; the validation "
+          f"conversations are of {', '.join(kinds) or 'no kind'}.")
+  workdir.start_run(config.workdir, config)
+  tokenizer.save(f"{config.workdir}/{TOKENIZER}")
+
+  def dataset(chosen, train):
+    return pipeline.conversations_dataset(
+        render_all(chosen, tokenizer), config.seq_len, config.batch_size,
+        config.seed, jax.process_index(), jax.process_count(), train=train,
+        overlong=config.data.overlong)
+
+  train = dataset(conversations["train"], True)
+  validation = {kind: dataset([c for c in conversations["validation"]
+                               if c.kind == kind], False) for kind in kinds}
+  tx = make_optimizer(config.optimizer, config.num_steps)
+  schedule = make_schedule(config.optimizer, config.num_steps)
+  step_fn = jax.jit(
+      functools.partial(
+          train_step, tx=tx, num_microbatches=config.num_microbatches,
+          loss_fn=functools.partial(language_model_loss, config=model)),
+      donate_argnums=0)
+  checkpointer = Checkpointer(config.workdir, config.checkpoint, model, "sft")
+
+  def evaluate(params):
+    """Validation loss in nats per trained token, of each kind and of all."""
+    sums = {kind: sum_nll(params, (data[i] for i in range(len(data))), model)
+            for kind, data in validation.items()}
+    losses = {f"val_loss/{kind}": nll / weight
+              for kind, (nll, weight) in sums.items()}
+    if sums:
+      losses["val_loss"] = (sum(nll for nll, _ in sums.values())
+                            / sum(weight for _, weight in sums.values()))
+    return losses
+
+  with jax.set_mesh(mesh):
+    start = startup.start_or_resume(config, model, tx, checkpointer)
+    state, step = start.state, start.step
+    # How long the watched loss has not fallen is part of a checkpoint.
+    plateau = start.loop or {"best": math.inf, "stale": 0}
+    print(f"sft: {start.origin}, step {step} of {config.num_steps}",
+          flush=True)
+    with MetricLogger(
+        config.workdir, config.logging, config.num_steps, step,
+        tokens_per_step=config.batch_size * config.seq_len,
+        flops_per_token=flops_per_token(model, config.seq_len)) as logger:
+      if step == 0:
+        logger.write(0, evaluate(state.params))
+      batches = pipeline.iterate(train, step)
+      while (step < config.num_steps
+             and plateau["stale"] < config.plateau_patience):
+        batch = global_batch(next(batches), mesh, model.rules)
+        state, metrics = step_fn(state, None, batch)
+        step += 1
+        logger.log(step, {**metrics, "learning_rate": schedule(step - 1)})
+        last = step == config.num_steps
+        if last or (config.eval_every and step % config.eval_every == 0):
+          losses = evaluate(state.params)
+          logger.write(step, losses)
+          if config.plateau_metric:
+            loss = losses[f"val_loss/{config.plateau_metric}"]
+            better = improves(loss, plateau["best"], config.plateau_min_delta)
+            plateau = {"best": min(loss, plateau["best"]),
+                       "stale": 0 if better else plateau["stale"] + 1}
+          last = last or plateau["stale"] >= config.plateau_patience
+        if last or step % config.checkpoint.every == 0:
+          logger.flush()
+          checkpointer.save(step, state, {"next_batch": step}, plateau)
+      batches.close()
+    checkpointer.close()
+  if config.plateau_metric and step < config.num_steps:
+    print(f"sft: the {config.plateau_metric} validation loss has not fallen "
+          f"by {config.plateau_min_delta:.1%} in {config.plateau_patience} "
+          f"validations; stopped at step {step}", flush=True)
+
+  evaluations = results.read_metrics(config.workdir, "val_loss")
+  summary = {"steps": step, "tokens": step * config.batch_size * config.seq_len,
+             "plateau": plateau["stale"] >= config.plateau_patience}
+  for place, record in (("start", evaluations[:1]), ("end", evaluations[-1:])):
+    for name, value in (record[0] if record else {}).items():
+      if name.startswith("val_loss"):
+        summary[f"{name}_{place}"] = value
+  return results.write_results(config, summary)
+
+
+if __name__ == "__main__":
+  config_flags.launch(SftConfig, run)
