@@ -64,8 +64,8 @@ def run(config: RlConfig) -> dict[str, Any]:
   tx = make_optimizer(config.optimizer, num_updates)
   schedule = make_schedule(config.optimizer, num_updates)
   step_fn = jax.jit(
-      functools.partial(train_step, tx=tx, loss_fn=policy_loss_fn(model, config),
-                        num_microbatches=config.num_microbatches),
+      functools.partial(train_step, loss_fn=policy_loss_fn(model, config),
+                        tx=tx, num_microbatches=config.num_microbatches),
       donate_argnums=0)
   checkpointer = Checkpointer(config.workdir, config.checkpoint, model, "rl")
 

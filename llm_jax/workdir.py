@@ -65,6 +65,7 @@ def start_run(workdir: epath.PathLike, config: Any) -> epath.Path:
 
 
 def check_same_run(workdir: epath.Path, config: Any) -> None:
+  """Raises `ConfigError` where `config` would not continue the run there."""
   remedy = "choose another --workdir"
   before = _read_json(workdir / "run.json").get("config_class")
   if before and before != type(config).__name__:

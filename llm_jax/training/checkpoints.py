@@ -174,7 +174,7 @@ def checkpoint_info(path: str) -> tuple[epath.Path, int, dict[str, Any]]:
 
 
 def load_params(path: str) -> tuple[Params, ModelConfig, Tokenizer]:
-  """Loads a model from a run's directory, onto the ambient mesh if there is one.
+  """Loads a model from a run's directory, onto the ambient mesh if any.
 
   Args:
     path: a run's directory (newest checkpoint), or one checkpoint's.
