@@ -243,7 +243,7 @@ def launch(config_cls: type[Config], run: Callable[[Config], Any]) -> None:
 
   def main(config: Config) -> None:
     # app.run raises the verbosity to INFO, and libraries are talkative there.
-    if flags.FLAGS["verbosity"].using_default_value:
+    if not flags.FLAGS["verbosity"].present:
       flags.FLAGS["verbosity"].value = -1
     told(lambda: run(config))
 
