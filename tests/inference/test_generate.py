@@ -7,10 +7,16 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from llm_jax.config import ConfigError, ModelConfig, SamplingConfig
+from llm_jax.config import (
+  ConfigError,
+  MeshConfig,
+  ModelConfig,
+  SamplingConfig,
+)
 from llm_jax.inference import generate as gen
 from llm_jax.model.params import init_params
 from llm_jax.model.transformer import forward, unstack_layers
+from llm_jax.sharding import make_mesh
 from llm_jax.training.losses import token_logprobs
 
 LLAMA = ModelConfig(vocab_size=31, embed_dim=16, num_layers=2, num_heads=4,
@@ -201,3 +207,44 @@ def test_too_long_is_told_before_anything_runs(llama):
     gen.pad_prompts(PROMPTS, 5)
   with pytest.raises(ConfigError, match="no tokens"):
     gen.pad_prompts([[]], 5)
+
+
+def test_a_mesh_that_the_prompts_do_not_divide_changes_nothing(llama):
+  """Four prompts over eight devices: rows are filled up and taken off."""
+  params, config = llama
+  arguments = (PROMPTS, jax.random.key(9), SamplingConfig(max_new_tokens=5),
+               config)
+  alone = gen.generate_tokens(params, *arguments, prompt_len=8)
+  with jax.set_mesh(make_mesh(MeshConfig(data=4, fsdp=2))):
+    split = gen.generate_tokens(params, *arguments, prompt_len=8)
+  assert alone.tokens_BT.shape == (4, 5)
+  np.testing.assert_array_equal(alone.tokens_BT, split.tokens_BT)
+  np.testing.assert_allclose(alone.logprobs_BT, split.logprobs_BT, atol=1e-5)
+
+
+class Letters:
+  """A tokenizer of 30 letters; 0 is between documents, which have no text."""
+  endoftext_id = 0
+
+  def encode(self, text):
+    return [ord(letter) - ord("a") + 1 for letter in text]
+
+  def decode(self, ids):
+    return "".join(chr(ord("a") + int(i) - 1) for i in ids)
+
+
+def test_complete_goes_on_from_a_text(llama):
+  params, config = llama
+  texts = gen.complete(params, ("", "bcd", "x" * 60), Letters(), config, 6,
+                       temperature=0.0)
+  for text, prompt in zip(texts, ("", "bcd", "x" * 34)):
+    ids = ([0] + Letters().encode(prompt))[-34:]
+    expected = []
+    while len(expected) < 6:
+      padded_BT, _ = gen.pad_prompts([ids + expected], 40)
+      logits_BTV, _ = run_forward(params, padded_BT, config=config)
+      expected.append(int(jnp.argmax(logits_BTV[0, len(ids + expected) - 1])))
+      if expected[-1] == 0:
+        expected.pop()
+        break
+    assert text == Letters().decode(expected)

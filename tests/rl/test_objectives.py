@@ -197,7 +197,7 @@ def test_accumulated_gradient_is_the_full_batchs(params, batch, normalization):
   jax.tree.map(lambda a, b: np.testing.assert_allclose(
       a, b, rtol=1e-4, atol=1e-6), states[0][0].params, states[1][0].params)
   np.testing.assert_allclose(
-      states[0][1]["loss"], states[1][1]["loss"], rtol=1e-5)
+      states[0][1]["loss"], states[1][1]["loss"], rtol=1e-5, atol=1e-6)
   moved = jax.tree.map(lambda a, b: float(jnp.abs(a - b).max()),
                        states[0][0].params, params)
   assert max(jax.tree.leaves(moved)) > 1e-3
