@@ -1,10 +1,10 @@
 """Chains of one-digit sums: the small problem that reinforcement learning gets.
 
-    What is 7 + 8 + 5 + 9 + 3?      7+8=15
-                                    15+5=20
-                                    20+9=29
-                                    29+3=32
-                                    #### 32
+    What is 7+8+5+9+3?      7+8=15
+                            15+5=20
+                            20+9=29
+                            29+3=32
+                            #### 32
 
 A person who writes demonstrations answers the way that suits a person. Some
 write the running totals down; some add in their head and state the result at
@@ -42,8 +42,8 @@ class SumProblem:
   terms: tuple[int, ...]
 
   def prompt(self) -> str:
-    """The question, e.g. "What is 7 + 8 + 5?"."""
-    return f"What is {' + '.join(map(str, self.terms))}?"
+    """The question, e.g. "What is 7+8+5?"."""
+    return f"What is {'+'.join(map(str, self.terms))}?"
 
   def answer(self) -> str:
     """The sum, in decimal."""

@@ -11,7 +11,7 @@ from llm_jax.data import sums
 
 def test_texts():
   problem = sums.SumProblem((7, 8, 5))
-  assert problem.prompt() == "What is 7 + 8 + 5?"
+  assert problem.prompt() == "What is 7+8+5?"
   assert problem.answer() == "20"
   assert problem.demonstration("at_once") == "#### 20"
   assert problem.demonstration("steps") == "7+8=15\n15+5=20\n#### 20"

@@ -1,0 +1,1 @@
+"""20-50 lines each: `get_config()` returns the config of one experiment."""

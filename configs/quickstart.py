@@ -1,0 +1,22 @@
+"""All stages of the quickstart.
+
+Command:   make quickstart
+           (python -m experiments.quickstart --config=configs/quickstart.py)
+Hardware:  2 CPU cores
+"""
+
+from configs import (
+    quickstart_corpus, quickstart_pretrain, quickstart_rl, quickstart_sft,
+    quickstart_tokenizer)
+from llm_jax.config import QuickstartConfig
+
+
+def get_config() -> QuickstartConfig:
+  """Each stage as its own config has it; all in runs/quickstart."""
+  return QuickstartConfig(
+      workdir="runs/quickstart",
+      tokenizer=quickstart_tokenizer.get_config(),
+      corpus=quickstart_corpus.get_config(),
+      pretrain=quickstart_pretrain.get_config(),
+      sft=quickstart_sft.get_config(),
+      rl=quickstart_rl.get_config())

@@ -1,0 +1,21 @@
+"""Stage 5 of the quickstart: the assistant finds out what works for itself.
+
+Command:   python -m experiments.rl --config=configs/quickstart_rl.py
+Hardware:  2 CPU cores
+"""
+
+from llm_jax.config import (
+    CheckpointConfig, LoggingConfig, OptimizerConfig, RlConfig, SamplingConfig)
+
+
+def get_config() -> RlConfig:
+  """Group-relative policy gradient on sums of 4 to 6 terms."""
+  return RlConfig(
+      init_from="runs/quickstart/sft",
+      workdir="runs/quickstart/rl",
+      num_steps=40, batch_size=32, group_size=8, seq_len=80, eval_every=20,
+      sampling=SamplingConfig(temperature=1.0, max_new_tokens=56),
+      optimizer=OptimizerConfig(learning_rate=5e-4, schedule="constant",
+                                warmup_steps=2, weight_decay=0.0),
+      logging=LoggingConfig(every=1),
+      checkpoint=CheckpointConfig(every=5))
