@@ -32,12 +32,12 @@ def test_each_item_is_packed_once_and_fits(seed):
 
 
 def test_best_fit_takes_the_fullest_row_with_room():
-  # 6, 5 open rows with 4 and 5 left; 4 goes to the row with 4, then 5 to the
-  # other: two full rows. Worst fit would need three.
-  packed = packing.pack_best_fit([4, 6, 5, 5], 10)
-  assert len(packed) == 2
-  assert {frozenset(packed.row(r).tolist()) for r in range(2)} == {
-      frozenset({0, 1}), frozenset({2, 3})}
+  # 6 and 5 open rows with 4 and 5 left. The 4 belongs in the first, so that
+  # 3 and 2 fill the second; in the second it would leave 1 and 4, and the 2
+  # would need a third row.
+  packed = packing.pack_best_fit([2, 3, 4, 5, 6], 10)
+  assert {frozenset(packed.row(r).tolist()) for r in range(len(packed))} == {
+      frozenset({4, 2}), frozenset({3, 1, 0})}
 
 
 def test_the_seed_decides_and_nothing_else():
