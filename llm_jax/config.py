@@ -449,7 +449,18 @@ class EvaluateConfig:
   batch_size: int = setting(64, "rows at once")
   seq_len: int = setting(256, "context of bits per byte")
   output: str = setting("", "JSON file for the results; empty: print only")
-  seed: int = setting(0, "sampling")
+  seed: int = setting(0, "sampling, and which documents are held out")
+
+  def validate(self) -> None:
+    """Raises `ConfigError` at the first setting that cannot work."""
+    require_choice("suite", self.suite, ("all", "bits_per_byte", "sums"))
+    self.data.validate()
+    self.sampling.validate()
+    for name in ("batch_size", "seq_len"):
+      require(getattr(self, name) > 0,
+              f"{name} is {getattr(self, name)}; it must be positive.")
+    require(self.problems.eval_problems > 0, "problems.eval_problems is "
+            f"{self.problems.eval_problems}; it must be positive.")
 
 
 @dataclasses.dataclass(frozen=True)
@@ -463,7 +474,14 @@ class ChatConfig:
   top_k: int = setting(0, "keep the k likeliest tokens; 0: all")
   top_p: float = setting(1.0, "keep the smallest set with this probability")
   max_new_tokens: int = setting(160, "tokens of one answer at most")
+  raw: bool = setting(False, "continue the text that is typed, as a base model "
+                      "does, rather than answer")
   seed: int = setting(0, "sampling")
+
+  def validate(self) -> None:
+    """Raises `ConfigError` at the first setting that cannot work."""
+    SamplingConfig(self.temperature, self.top_k, self.top_p,
+                   self.max_new_tokens).validate()
 
 
 @dataclasses.dataclass(frozen=True)
