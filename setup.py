@@ -44,7 +44,8 @@ EXTRAS = {
     "serve": [],
     "rl": [],
     "convert": [],
-    "test": ["pytest>=8.0", "pytest-xdist>=3.6", "ruff>=0.12", "setuptools>=68"],
+    "test": ["pytest>=8.0", "pytest-xdist>=3.6", "ruff>=0.12",
+             "setuptools>=68"],
     "notebooks": ["ipykernel>=6.29", "nbclient>=0.10", "nbformat>=5.10",
                   "matplotlib>=3.9"],
     # Oracles of the tests marked `reference`; nothing else wants PyTorch.

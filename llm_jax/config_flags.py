@@ -165,7 +165,10 @@ def parse(config_cls: type[Config], argv: list[str]) -> Config:
   if values.config:
     base = load_config_file(values.config, config_cls)
   if values.help or values.helpfull or values.helpshort:
-    print(help_text(base))
+    try:
+      print(help_text(base), flush=True)
+    except BrokenPipeError:  # `--help | head` has read enough
+      os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
     sys.exit(0)
   unknown = [a for a in rest if a.startswith("-") and a.strip("-")]
   if unknown:

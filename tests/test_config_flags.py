@@ -219,6 +219,14 @@ def test_help_ends_0_and_imports_nothing_heavy(tmp_path):
   assert "heavy: []" in got.stdout
 
 
+def test_help_into_a_pipe_that_closes_early(tmp_path):
+  (tmp_path / "program.py").write_text(PROGRAM)
+  command = f"{sys.executable} program.py --help | head -n 1"
+  got = subprocess.run(command, shell=True, cwd=tmp_path, capture_output=True,
+                       text=True, env=os.environ | {"PYTHONPATH": str(ROOT)})
+  assert (got.stdout, got.stderr) == ("Tries things.\n", "")
+
+
 def test_help_shows_the_defaults_of_the_config_file(tmp_path):
   file = config_file(tmp_path / "c.py", """
 def get_config():

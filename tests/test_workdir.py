@@ -193,7 +193,8 @@ def test_a_second_process_compiles_nothing_and_gets_the_same_bits(tmp_path):
       p.stdout.split(" ", 1) for p in (first, second))
   assert no_hits == "0" and int(hits) >= 1
   assert bits == same_bits
-  assert second.stderr == ""  # quiet about the machine it was compiled for
+  if jax.__version_info__ >= (0, 10, 2):  # those before complain, see there
+    assert second.stderr == ""
 
 
 # --- paths -------------------------------------------------------------------
