@@ -1,9 +1,11 @@
 """Rollouts line up: what was sampled is what is trained, token by token."""
 
 import dataclasses
+import functools
 
 import jax
 import numpy as np
+import optax
 import pytest
 
 from llm_jax.config import ConfigError, ModelConfig, RlConfig, SamplingConfig
@@ -14,6 +16,7 @@ from llm_jax.rl.environments.protocol import Problem
 from llm_jax.rl.objectives import policy_loss_fn
 from llm_jax.tokenizer.bpe import train_bpe
 from llm_jax.tokenizer.chat import stop_ids
+from llm_jax.training.train_step import TrainState, train_step
 
 P, G = 3, 4
 
@@ -135,3 +138,31 @@ def test_room_is_checked_first(policy, tokenizer, config):
     with pytest.raises(ConfigError, match=told):
       rollouts_lib.rollout(None, Echo(), tokenizer, 0, model,
                            dataclasses.replace(config, **changes))
+
+
+class Brevity(Echo):
+  """Reward for stopping."""
+
+  def reward(self, problem, completion, stopped):
+    return float(stopped)
+
+
+def test_reward_rises(policy, tokenizer, config):
+  """The whole of it, from sampling to the optimiser, on an easy task."""
+  params, model = policy
+  config = dataclasses.replace(
+      config, batch_size=8, group_size=8, num_microbatches=2,
+      sampling=SamplingConfig(max_new_tokens=4))
+  tx = optax.adam(0.02)
+  step_fn = jax.jit(functools.partial(
+      train_step, loss_fn=policy_loss_fn(model, config), tx=tx,
+      num_microbatches=2))
+  state = TrainState(jax.numpy.int32(0), params, tx.init(params))
+  rewards = []
+  for step in range(16):
+    rows, _ = rollouts_lib.rollout(
+        state.params, Brevity(), tokenizer, step, model, config)
+    state, _ = step_fn(state, None, rows.batch())
+    rewards.append(rows.rewards_B.mean())
+  assert np.mean(rewards[:2]) < 0.6
+  assert np.mean(rewards[-2:]) > 0.9
