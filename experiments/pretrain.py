@@ -65,14 +65,19 @@ def run(config: PretrainConfig) -> dict[str, Any]:
   model = dataclasses.replace(config.model, vocab_size=shards.vocab_size)
   mesh = make_mesh(config.mesh)
   startup.check_run(config, model, mesh)
-  datasets = {
-      split: pipeline.pretrain_dataset(
-          shards, split, config.seq_len, config.batch_size, config.seed,
-          jax.process_index(), jax.process_count())
-      for split in ("train", "validation")}
+
+  def dataset(split):
+    return pipeline.pretrain_dataset(
+        shards, split, config.seq_len, config.batch_size, config.seed,
+        jax.process_index(), jax.process_count())
+
+  train = dataset("train")
+  # A corpus may hold nothing out; then only the samples show how it goes.
+  validation = (dataset("validation") if shards.num_bytes("validation")
+                else None)
   workdir.start_run(config.workdir, config)
   tokenizer.save(f"{config.workdir}/{TOKENIZER}")
-  print(startup.describe(model), flush=True)
+  print(startup.describe(model, config.seq_len), flush=True)
 
   tx = make_optimizer(config.optimizer, config.num_steps)
   schedule = make_schedule(config.optimizer, config.num_steps)
@@ -94,20 +99,21 @@ def run(config: PretrainConfig) -> dict[str, Any]:
         flops_per_token=flops_per_token(model, config.seq_len)) as logger:
 
       def evaluate(step):
-        bits = evaluate_bits_per_byte(
-            state.params, datasets["validation"], shards.num_bytes(
-                "validation"), model, max_batches=config.eval_batches)
-        texts = []
+        metrics, texts = {}, []
+        if validation is not None:
+          metrics["val_bits_per_byte"] = evaluate_bits_per_byte(
+              state.params, validation, shards.num_bytes("validation"), model,
+              max_batches=config.eval_batches)
         if config.sample_tokens:
           texts = complete(state.params, config.sample_prompts, tokenizer,
                            model, config.sample_tokens, seed=config.seed)
-        logger.write(step, {"val_bits_per_byte": bits},
-                     [{"prompt": p, "text": t} for p, t in
-                      zip(config.sample_prompts, texts)])
+        logger.write(step, metrics, [
+            {"prompt": prompt, "text": text}
+            for prompt, text in zip(config.sample_prompts, texts)])
 
       if start.step == 0:
         evaluate(0)
-      batches = pipeline.iterate(datasets["train"], start.step)
+      batches = pipeline.iterate(train, start.step)
       for step in range(start.step + 1, config.num_steps + 1):
         batch = global_batch(next(batches), mesh, model.rules)
         state, metrics = step_fn(state, None, batch)
@@ -126,7 +132,8 @@ def run(config: PretrainConfig) -> dict[str, Any]:
   return results.write_results(config, {
       "parameters": count_params(model),
       "tokens": config.num_steps * config.batch_size * config.seq_len,
-      "val_bits_per_byte_start": bits[0], "val_bits_per_byte_end": bits[-1]})
+      "val_bits_per_byte_start": bits[0] if bits else None,
+      "val_bits_per_byte_end": bits[-1] if bits else None})
 
 
 if __name__ == "__main__":

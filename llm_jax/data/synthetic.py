@@ -243,7 +243,8 @@ def _sums(config: SyntheticChatConfig, count: int, split: str, seed: int,
           rng: np.random.Generator) -> list[Conversation]:
   lengths = config.sum_min_terms, config.sum_max_terms
   if split == "validation":
-    problems = sums.held_out_problems(count, seed, *lengths)
+    # Another draw than the environment's, whose accuracy is to be reported.
+    problems = sums.held_out_problems(count, seed + 1, *lengths)
   else:
     problems = [sums.train_problem(rng, *lengths) for _ in range(count)]
   return [single_turn(

@@ -6,10 +6,12 @@ import dataclasses
 from typing import Any
 
 import jax
+import jax.numpy as jnp
 import optax
 
 from llm_jax.config import ModelConfig, TrainRunConfig, require
 from llm_jax.config_tree import from_dict
+from llm_jax.flops import flops_per_token
 from llm_jax.model.params import count_params, param_specs, param_table
 from llm_jax.sharding import check_batch, check_params
 from llm_jax.training.checkpoints import (
@@ -88,18 +90,27 @@ def start_or_resume(config: TrainRunConfig, model: ModelConfig,
   mesh = jax.sharding.get_abstract_mesh()
   shardings = None if mesh.empty else state_shardings(tx, model)
   def make(params):
-    return TrainState(jax.numpy.zeros((), jax.numpy.int32), params,
+    return TrainState(jnp.zeros((), jax.numpy.int32), params,
                       tx.init(params))
   state = (jax.jit(make)(params) if shardings is None
            else jax.jit(make, out_shardings=shardings)(params))
   return Start(state, 0, {}, "init_from")
 
 
-def describe(model: ModelConfig) -> str:
-  """The parameter table with the total, for the console."""
+def describe(model: ModelConfig, seq_len: int) -> str:
+  """The parameter table, operations per token and memory, for the console.
+
+  The memory is that of parameters, gradients and two moments, before they are
+  split over devices; activations come on top of it.
+  """
   rows = param_table(model)
   width = max(len(name) for name, _, _ in rows)
-  lines = [f"  {name:<{width}}  {str(shape):>22}  {count:>12,}"
+  lines = [f"  {name:<{width}}  {str(shape):>22}  {count:>14,}"
            for name, shape, count in rows]
-  lines.append(f"  {'total':<{width}}  {'':>22}  {count_params(model):>12,}")
+  total = count_params(model)
+  size = 4 * total * jnp.dtype(model.param_dtype).itemsize
+  lines.append(f"  {'total':<{width}}  {'':>22}  {total:>14,}")
+  lines.append(f"  {flops_per_token(model, seq_len) / 1e6:,.1f} MFLOPs per "
+               f"token trained; {size / 2**20:,.1f} MiB of parameters, "
+               "gradients and moments")
   return "\n".join(lines)
