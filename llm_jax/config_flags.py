@@ -32,6 +32,7 @@ from absl import app, flags
 from llm_jax.config import ConfigError
 from llm_jax.config_tree import (
     Leaf, flatten, from_dict, leaves, nearest, override, to_dict)
+from llm_jax.host_memory import keep_freed_memory
 
 Config = TypeVar("Config")
 
@@ -245,6 +246,7 @@ def launch(config_cls: type[Config], run: Callable[[Config], Any]) -> None:
       sys.exit(2)
 
   def main(config: Config) -> None:
+    keep_freed_memory()
     # app.run raises the verbosity to INFO, and libraries are talkative there.
     if not flags.FLAGS["verbosity"].present:
       flags.FLAGS["verbosity"].value = -1

@@ -11,7 +11,7 @@ ROOT = pathlib.Path(__file__).parents[1]
 LAYERS = (
     ("__init__",),
     ("config",),
-    ("config_tree",),
+    ("config_tree", "host_memory"),
     ("config_flags",),
     ("sharding",),
     ("flops", "metric_writers", "metrics", "paths", "workdir"),

@@ -166,10 +166,8 @@ def checkpoint_info(path: str) -> tuple[epath.Path, int, dict[str, Any]]:
     raise ConfigError(f"there is no finished checkpoint in {path}; give the "
                       "--workdir of a training run that has saved one.")
   step = max(steps) if step is None else step
-  with ocp.CheckpointManager(directory / CHECKPOINTS, options=(
-      ocp.CheckpointManagerOptions(read_only=True))) as manager:
-    info = manager.restore(step, args=ocp.args.Composite(
-        config=ocp.args.JsonRestore()))["config"]
+  with ocp.Checkpointer(ocp.JsonCheckpointHandler()) as checkpointer:
+    info = checkpointer.restore(directory / CHECKPOINTS / str(step) / "config")
   return directory, step, info
 
 
@@ -189,8 +187,7 @@ def load_params(path: str) -> tuple[Params, ModelConfig, Tokenizer]:
   config = from_dict(ModelConfig, info["model"])
   abstract = _abstract(lambda: init_params(jax.random.key(0), config),
                        param_shardings(config))
-  with ocp.CheckpointManager(directory / CHECKPOINTS, options=(
-      ocp.CheckpointManagerOptions(read_only=True))) as manager:
-    params = manager.restore(step, args=ocp.args.Composite(
-        params=ocp.args.StandardRestore(abstract)))["params"]
+  with ocp.StandardCheckpointer() as checkpointer:
+    params = checkpointer.restore(
+        directory / CHECKPOINTS / str(step) / "params", abstract)
   return params, config, load_tokenizer(str(directory / TOKENIZER))
