@@ -1,0 +1,38 @@
+"""Keeping freed memory, so that a step on CPU need not fault it in again.
+
+XLA:CPU takes all temporaries of a step as one block of the C library's heap
+and gives it back when the step ends. glibc hands so large a block back to the
+kernel, which zeroes it anew, page by page, at the next step: a fifth of the
+processor time of a small model's step went there (docs/LOG.md).
+"""
+
+from __future__ import annotations
+
+import ctypes
+import os
+
+# <malloc.h>; these numbers are glibc's ABI.
+_M_TRIM_THRESHOLD, _M_MMAP_THRESHOLD, _M_ARENA_MAX = -1, -3, -8
+_NEVER = 2**31 - 1
+# Above this many cores one heap's lock would be in the way of many threads,
+# and the steps run on an accelerator anyway.
+_MOST_CORES = 16
+
+
+def keep_freed_memory() -> bool:
+  """Tells glibc to keep what is freed; the process stays at its peak size.
+
+  Threads other than the main one have heaps of 64 MB at most, hence the single
+  heap. To be called before JAX starts its threads.
+
+  Returns:
+    Whether it was done: not on large hosts, nor with another C library.
+  """
+  if (os.cpu_count() or 1) > _MOST_CORES:
+    return False
+  try:
+    mallopt = ctypes.CDLL(None).mallopt
+  except (AttributeError, OSError, TypeError):
+    return False
+  return all([mallopt(_M_ARENA_MAX, 1), mallopt(_M_MMAP_THRESHOLD, _NEVER),
+              mallopt(_M_TRIM_THRESHOLD, _NEVER)])
