@@ -68,8 +68,11 @@ def line_chart(title: str, series: Sequence[Series], *, x_label: str = "step",
   x_low = 0 if 0 < min(xs) < 0.1 * max(xs) else min(xs)
   axes = _Axes(x_low, max(xs), y_ticks[0], y_ticks[-1])
   parts = [_grid(axes, y_ticks, percent, x_label)]
-  parts += [_level(axes, level, percent) for level in levels]
+  parts += [f'<path class="level" d="M{_LEFT} {axes.y(level.value)}'
+            f'H{_WIDTH - _RIGHT}"/>' for level in levels]
   parts += [_line(axes, s, i, percent) for i, s in enumerate(series)]
+  # Names come last, so that no line hides them.
+  parts += [_level_name(axes, level, percent) for level in levels]
   told = "; ".join(
       f"{s.name or title} from {number(s.points[0][1], percent)} to "
       f"{number(s.points[-1][1], percent)}" for s in series)
@@ -154,24 +157,25 @@ def _grid(axes: _Axes, y_ticks: Sequence[float], percent: bool,
         f'<path class="grid" d="M{_LEFT} {y}H{_WIDTH - _RIGHT}"/>'
         f'<text x="{_LEFT - 6}" y="{y + 4}" text-anchor="end">'
         f"{_short(value, y_ticks, percent)}</text>")
-  x_ticks = ticks(axes.x_low, axes.x_high) if axes.x_high > axes.x_low else []
+  x_ticks = [v for v in ticks(axes.x_low, axes.x_high) if v == int(v)
+             and axes.x_low <= v <= axes.x_high] or [axes.x_low]
   base = _HEIGHT - _BOTTOM
   for value in x_ticks:
-    if axes.x_low <= value <= axes.x_high and value == int(value):
-      x = axes.x(value)
-      parts.append(f'<path class="tick" d="M{x} {base}v4"/>'
-                   f'<text x="{x}" y="{base + 16}" text-anchor="middle">'
-                   f"{_short(value, x_ticks, False)}</text>")
+    x = axes.x(value)
+    told = (f"{value / 1000:,g}k" if value >= 1000 and value % 100 == 0
+            else f"{value:,.0f}")
+    parts.append(f'<path class="tick" d="M{x} {base}v4"/>'
+                 f'<text x="{x}" y="{base + 16}" text-anchor="middle">{told}'
+                 "</text>")
   parts.append(f'<text class="axis" x="{_WIDTH - _RIGHT}" y="{_HEIGHT - 6}" '
                f'text-anchor="end">{html.escape(x_label)}</text>')
   return "".join(parts)
 
 
-def _level(axes: _Axes, level: Level, percent: bool) -> str:
+def _level_name(axes: _Axes, level: Level, percent: bool) -> str:
   y = axes.y(level.value)
-  above = y - 5 if y - 5 > _TOP else y + 13
-  return (f'<path class="level" d="M{_LEFT} {y}H{_WIDTH - _RIGHT}"/>'
-          f'<text class="level-name" x="{_WIDTH - _RIGHT}" y="{above}" '
+  place = y - 5 if y - 5 > _TOP else y + 13
+  return (f'<text class="level-name" x="{_WIDTH - _RIGHT}" y="{place:.1f}" '
           f'text-anchor="end">{html.escape(level.name)} '
           f"{number(level.value, percent)}</text>")
 

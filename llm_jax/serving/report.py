@@ -104,7 +104,7 @@ def _pretraining(report: Report) -> str:
   compared = " and ".join(f"<code>{name}</code> needs {value:.2f}"
                           for name, value in others.items())
   charts = _charts(
-      line_chart("Bits per byte of held-out text",
+      line_chart("Held-out text",
                  [Series("", pretrain["val_curve"])],
                  y_label="bits per byte",
                  levels=[Level(*item) for item in others.items()]),
@@ -150,8 +150,8 @@ coloured piece is one token; the mouse tells its number.</p>
 <div class="conversation">{conversation}</div>""" if conversation else ""
   ended = (f"It stopped at step {sft['steps']:,}, when the validation loss "
            "that it watches had stopped falling." if sft["plateau"] else
-           f"It ended at its limit of {sft['steps']:,} steps, before the "
-           "validation loss stopped falling.")
+           f"It ended at its limit of {sft['steps']:,} steps, before "
+           "a plateau was seen.")
   charts = _charts(
       line_chart("Validation loss, by kind of conversation",
                  [Series(*item) for item in sft["val_curves"].items()],
@@ -206,8 +206,8 @@ def _control(report: Report) -> str:
   rl, control = report["rl"], report["sft_continued"]
   ratio = control["flops"] / rl["flops"] if rl["flops"] else math.nan
   lead = rl["accuracy_after"] - control["accuracy"]
-  text = (f"The control: from the same finetuned model, {control['steps']:,} "
-          "more steps of imitation, which took "
+  text = (f"The control: imitation, continued from the same finetuned model "
+          f"for {control['steps']:,} steps, which took "
           f"{format_count(control['flops'])} floating-point operations "
           f"({ratio:.2f} times those of reinforcement learning). It solves "
           f"{control['accuracy']:.1%}. ")
@@ -304,8 +304,9 @@ def _bars(rows: Sequence[tuple[str, float, str]], most: float) -> str:
 
 def _text(text: str) -> str:
   """Anyone's text, escaped; control characters spelt, line ends kept."""
+  lines = text.replace("\xa0", " ").split("\n")
   return "\n".join(html.escape(visible(line.encode("utf-8", "surrogatepass")))
-                   for line in text.split("\n"))
+                   for line in lines)
 
 
 def _arrow(before: float, after: float, form: str) -> str:

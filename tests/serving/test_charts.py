@@ -124,3 +124,11 @@ def test_names_are_escaped():
     assert f"<{name}>" not in figure.replace("<b>1</b>", "").replace(
         "<b>2</b>", "")
   assert "&lt;e&gt; 1" in figure
+
+
+def test_steps_are_whole_numbers():
+  for points in ([(1, 1.0), (2, 2.0)], [(7, 1.0)], [(0, 1.0), (12_000, 2.0)]):
+    tree = svg_of(line_chart("t", [Series("a", points)]))
+    labels = [t.text for t in tree.iter("text")
+              if t.get("text-anchor") == "middle"]
+    assert labels and all(re.fullmatch(r"\d+k?", label) for label in labels)

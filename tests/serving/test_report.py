@@ -120,7 +120,7 @@ def test_the_numbers_are_those_of_the_report():
   for told in ("3.30 → 2.22", "40.6% → 81.2%", "1.4M parameters",
                "2.8M tokens", "9m06s of work", "3.62 bytes",
                "gain of 40.6 points, 95% interval 37.0 to 44.0",
-               "77 more steps", "1.05 times", "43.8%", "4,096 × 128",
+               "for 77 steps", "1.05 times", "43.8%", "4,096 × 128",
                "524,416", "packages.jax", "1,024 problems"):
     assert told in text, told
   assert "secret" not in text and "TFRT" not in text
