@@ -8,6 +8,8 @@ import pytest
 from llm_jax.model import attention
 
 KINDS = ("reference", "blockwise", "jax")
+# One compilation, not one for each operation.
+self_attention = jax.jit(attention.self_attention, static_argnames="kind")
 
 
 def oracle(q, k, v, mask):
@@ -46,16 +48,15 @@ def segments(B, T, seed=0):
 
 
 @pytest.mark.parametrize("kind", KINDS)
-@pytest.mark.parametrize("T", [1, 7, 64, 150])
-@pytest.mark.parametrize("K", [2, 4])
+@pytest.mark.parametrize("T,K", [(1, 2), (7, 1), (64, 4), (150, 2)])
 def test_equals_the_oracle(kind, T, K):
   q, k, v, _ = inputs(2, T, 4, K, 8)
   ids = segments(2, T)
-  out = attention.self_attention(
+  out = self_attention(
       q, k, v, segment_ids_BT=jnp.asarray(ids), kind=kind)
   np.testing.assert_allclose(
       out, oracle(q, k, v, causal_mask(T, ids)), rtol=1e-4, atol=1e-5)
-  out = attention.self_attention(q, k, v, kind=kind)
+  out = self_attention(q, k, v, kind=kind)
   np.testing.assert_allclose(
       out, oracle(q, k, v, causal_mask(T, np.ones((2, T)))),
       rtol=1e-4, atol=1e-5)
@@ -63,14 +64,14 @@ def test_equals_the_oracle(kind, T, K):
 
 @pytest.mark.parametrize("kind", ("blockwise", "jax"))
 @pytest.mark.parametrize("with_segments", [False, True])
-@pytest.mark.parametrize("T,K", [(33, 4), (150, 2), (256, 1)])
+@pytest.mark.parametrize("T,K", [(33, 4), (150, 2)])
 def test_gradients_equal_the_reference(kind, with_segments, T, K):
   *qkv, cotangent = inputs(2, T, 4, K, 8)
   ids = jnp.asarray(segments(2, T)) if with_segments else None
 
   def gradients(kind):
     def loss(q, k, v):
-      out = attention.self_attention(q, k, v, segment_ids_BT=ids, kind=kind)
+      out = self_attention(q, k, v, segment_ids_BT=ids, kind=kind)
       return jnp.vdot(out, cotangent)
     return jax.jit(jax.grad(loss, argnums=(0, 1, 2)))(*qkv)
 
@@ -84,7 +85,7 @@ def test_gradient_of_the_reference_by_differences():
     mask = causal_mask(5, np.ones((1, 5)))
 
     def loss(q, k, v):
-      out = attention.self_attention(q, k, v, kind="reference")
+      out = self_attention(q, k, v, kind="reference")
       return jnp.vdot(out, cotangent)
     gradients = jax.grad(loss, argnums=(0, 1, 2))(*qkv)
     arrays = [np.array(x) for x in qkv]
@@ -104,7 +105,7 @@ def test_causality_by_gradient(kind):
   q, k, v, _ = inputs(1, 130, 2, 2, 4)
   for t in (0, 63, 64, 100):
     def output(k, v, t=t):
-      return attention.self_attention(q, k, v, kind=kind)[0, t].sum()
+      return self_attention(q, k, v, kind=kind)[0, t].sum()
     for gradient in jax.grad(output, argnums=(0, 1))(k, v):
       reach = np.abs(gradient).sum(axis=(0, 2, 3))
       assert np.all(reach[t + 1:] == 0)
@@ -119,7 +120,7 @@ def test_other_dtypes(kind, dtype):
     ids = segments(2, 70)
 
     def output(q, k, v):
-      return attention.self_attention(
+      return self_attention(
           q, k, v, segment_ids_BT=jnp.asarray(ids), kind=kind)
     out, pullback = jax.vjp(output, q, k, v)
     # jax.nn's softmax is float32 whatever the dtype.
@@ -137,7 +138,7 @@ def test_other_dtypes(kind, dtype):
 def test_huge_scores_and_padding_are_finite(kind):
   q, k, v, cotangent = inputs(2, 100, 2, 1, 4)
   ids = jnp.asarray(segments(2, 100)).at[1].set(0)
-  out, pullback = jax.vjp(lambda *qkv: attention.self_attention(
+  out, pullback = jax.vjp(lambda *qkv: self_attention(
       *qkv, segment_ids_BT=ids, kind=kind), 1e3 * q, 1e3 * k, v)
   for array in (out, *pullback(cotangent)):
     assert np.isfinite(array).all()
@@ -167,7 +168,7 @@ def test_sharded_equals_one_device(axes):
   ids = jnp.asarray(segments(8, 70))
 
   def loss(q, k, v):
-    return jnp.vdot(attention.self_attention(
+    return jnp.vdot(self_attention(
         q, k, v, segment_ids_BT=ids, kind="blockwise"), cotangent)
   step = jax.jit(jax.value_and_grad(loss, argnums=(0, 1, 2)))
   want = step(*qkv)
@@ -181,4 +182,4 @@ def test_sharded_equals_one_device(axes):
 def test_unknown_kind_is_named():
   q, k, v, _ = inputs(1, 4, 2, 2, 4)
   with pytest.raises(ValueError, match="flash"):
-    attention.self_attention(q, k, v, kind="flash")
+    self_attention(q, k, v, kind="flash")
