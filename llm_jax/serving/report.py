@@ -153,7 +153,7 @@ coloured piece is one token; the mouse tells its number.</p>
            f"It ended at its limit of {sft['steps']:,} steps, before "
            "a plateau was seen.")
   charts = _charts(
-      line_chart("Validation loss, by kind of conversation",
+      line_chart("Validation loss, by kind",
                  [Series(*item) for item in sft["val_curves"].items()],
                  y_label="nats per trained token", from_zero=True),
       line_chart("Training loss", [Series("", sft["curve"])],
