@@ -65,6 +65,12 @@ def apply_rotary(x_BTNH: jax.Array, cos: jax.Array,
       [first * cos - second * sin, second * cos + first * sin], axis=-1)
 
 
+def on_one_device() -> bool:
+  """Whether nothing is split: no ambient mesh, or one of a single device."""
+  mesh = jax.sharding.get_abstract_mesh()
+  return mesh.empty or mesh.size == 1
+
+
 def project(x: jax.Array, kernel: jax.Array, bias: jax.Array | None,
             equation: str) -> jax.Array:
   """`einsum(equation, x, kernel)` in `x`'s dtype, plus `bias` if there is one.
@@ -81,8 +87,7 @@ def project(x: jax.Array, kernel: jax.Array, bias: jax.Array | None,
     [B, T, ...outputs].
   """
   kernel = kernel.astype(x.dtype)
-  mesh = jax.sharding.get_abstract_mesh()
-  if mesh.empty or mesh.size == 1:
+  if on_one_device():
     # The same as one product of matrices: XLA:CPU runs that faster, backwards
     # above all. On a mesh it would merge axes that are split differently.
     B, T, *inputs = x.shape
