@@ -56,8 +56,9 @@ def decay_mask(params: Any) -> Any:
 def _muon_dimensions(params: Any) -> Any:
   """Which axes of each stacked layer tensor Muon takes as rows and columns.
 
-  Embeddings and head are left to AdamW, as are scales and biases (Jordan et
-  al. 2024). Heads are flattened into the matrix they are part of.
+  Embeddings and head are left to AdamW (with Nesterov's momentum, as Optax has
+  it there), as are scales and biases (Jordan et al. 2024). Heads are flattened
+  into the matrix they are part of.
   """
   columns = {"q": (2, 3), "k": (2, 3), "v": (2, 3), "o": (3,)}
   rows = {"o": (1, 2)}
@@ -77,13 +78,18 @@ def make_optimizer(config: OptimizerConfig,
   """Clipping, then AdamW or Muon, with decoupled weight decay on matrices."""
   schedule = make_schedule(config, num_steps)
   if config.name == "muon":
-    update = optax.contrib.muon(
-        schedule, adam_b1=config.b1, adam_b2=config.b2,
-        weight_decay=config.weight_decay, weight_decay_mask=decay_mask,
-        muon_weight_dimension_numbers=_muon_dimensions,
-        # RMS of the update matched to AdamW's, so that both take one learning
-        # rate (Liu et al. 2025, "Muon is scalable for LLM training").
-        consistent_rms=0.2)
+    update = optax.chain(
+        optax.contrib.muon(
+            1.0, adam_b1=config.b1, adam_b2=config.b2, eps=config.eps,
+            muon_weight_dimension_numbers=_muon_dimensions,
+            # RMS of the update matched to AdamW's, so that both take one
+            # learning rate (Liu et al. 2025, "Muon is scalable for LLM
+            # training").
+            consistent_rms=0.2),
+        # Muon's own decay would pass over what it leaves to AdamW. The update
+        # points downhill already, hence the sign.
+        optax.add_decayed_weights(-config.weight_decay, decay_mask),
+        optax.scale_by_schedule(schedule))
   else:
     update = optax.adamw(schedule, b1=config.b1, b2=config.b2, eps=config.eps,
                          weight_decay=config.weight_decay, mask=decay_mask)
