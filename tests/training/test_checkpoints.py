@@ -91,9 +91,8 @@ def test_restores_every_bit(tmp_path, optimizer):
   assert_identical(*next_states)
 
 
-@pytest.mark.parametrize("optimizer", ["adamw", "muon"])
-def test_restores_onto_another_mesh(tmp_path, optimizer):
-  tx = make_optimizer(OptimizerConfig(name=optimizer), 10)
+def test_restores_onto_another_mesh(tmp_path):
+  tx = ADAMW
   with jax.set_mesh(make_mesh(MeshConfig(data=1, fsdp=8))):
     state = init_train_state(jax.random.key(0), tx, MODEL)
     saver = checkpointer(tmp_path)
