@@ -34,8 +34,8 @@ def run(config: RlConfig) -> dict[str, Any]:
   from llm_jax.paths import as_path
   from llm_jax.rl.environments.loading import load_environment
   from llm_jax.rl.objectives import policy_loss_fn
-  from llm_jax.rl.rollouts import prompt_slots, rollout
-  from llm_jax.sharding import check_batch, global_batch, make_mesh
+  from llm_jax.rl.rollouts import encode_prompts, prompt_slots, rollout
+  from llm_jax.sharding import global_batch, make_mesh
   from llm_jax.tokenizer.loading import load_tokenizer
   from llm_jax.training import results, startup
   from llm_jax.training.checkpoints import (
@@ -51,12 +51,16 @@ def run(config: RlConfig) -> dict[str, Any]:
   tokenizer = load_tokenizer(
       str(checkpoint_info(config.init_from)[0] / TOKENIZER))
   mesh = make_mesh(config.mesh)
-  startup.check_run(config, model, mesh)
-  check_batch(config.batch_size * config.group_size, config.num_microbatches,
-              mesh, model.rules)
-  prompt_slots(config, model)
+  startup.check_run(config, model, mesh,
+                    config.batch_size * config.group_size)
+  slots = prompt_slots(config, model)
   environment = load_environment(config.data, config.seed)
   held_out = environment.held_out_problems(config.data.eval_problems)
+  longest = max(map(len, encode_prompts(held_out, tokenizer)))
+  require(longest <= slots, f"a problem has {longest} tokens, but seq_len="
+          f"{config.seq_len} less sampling.max_new_tokens="
+          f"{config.sampling.max_new_tokens} leaves room for {slots}; raise "
+          "the first or lower the second.")
   workdir.start_run(config.workdir, config)
   tokenizer.save(f"{config.workdir}/{TOKENIZER}")
 

@@ -72,8 +72,6 @@ def run(config: SftConfig) -> dict[str, Any]:
   require(not config.plateau_metric or config.plateau_metric in kinds,
           f"plateau_metric is {config.plateau_metric!r}; the validation "
           f"conversations are of {', '.join(kinds) or 'no kind'}.")
-  workdir.start_run(config.workdir, config)
-  tokenizer.save(f"{config.workdir}/{TOKENIZER}")
 
   def dataset(chosen, train):
     return pipeline.conversations_dataset(
@@ -84,6 +82,8 @@ def run(config: SftConfig) -> dict[str, Any]:
   train = dataset(conversations["train"], True)
   validation = {kind: dataset([c for c in conversations["validation"]
                                if c.kind == kind], False) for kind in kinds}
+  workdir.start_run(config.workdir, config)
+  tokenizer.save(f"{config.workdir}/{TOKENIZER}")
   tx = make_optimizer(config.optimizer, config.num_steps)
   schedule = make_schedule(config.optimizer, config.num_steps)
   step_fn = jax.jit(

@@ -57,6 +57,15 @@ def differences(saved: ModelConfig, wanted: ModelConfig) -> list[str]:
           if saved[name] != value and name not in how_it_runs]
 
 
+def check_architecture(path: str, model: ModelConfig) -> None:
+  """Raises `ConfigError` unless the parameters at `path` fit `model`."""
+  saved = from_dict(ModelConfig, checkpoint_info(path)[2]["model"])
+  differing = differences(saved, model)
+  require(not differing,
+          f"init_from={path} is of another architecture: model."
+          f"{', model.'.join(differing)}; set these to the checkpoint's.")
+
+
 class Checkpointer:
   """Saves and restores the state of one run.
 
@@ -138,6 +147,12 @@ class Checkpointer:
     self._manager.close()
 
 
+def saved_steps(workdir: epath.PathLike) -> list[int]:
+  """Steps of the whole checkpoints of a run; [] where there is none."""
+  directory = epath.Path(workdir) / CHECKPOINTS
+  return ocp.utils.checkpoint_steps(directory) if directory.is_dir() else []
+
+
 def checkpoint_info(path: str) -> tuple[epath.Path, int, dict[str, Any]]:
   """Finds the newest checkpoint of a run.
 
@@ -159,9 +174,7 @@ def checkpoint_info(path: str) -> tuple[epath.Path, int, dict[str, Any]]:
   step = None
   if directory.name.isdigit() and directory.parent.name == CHECKPOINTS:
     step, directory = int(directory.name), directory.parent.parent
-  steps = []
-  if (directory / CHECKPOINTS).is_dir():
-    steps = ocp.utils.checkpoint_steps(directory / CHECKPOINTS)
+  steps = saved_steps(directory)
   if not steps or (step is not None and step not in steps):
     raise ConfigError(f"there is no finished checkpoint in {path}; give the "
                       "--workdir of a training run that has saved one.")

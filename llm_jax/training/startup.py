@@ -14,26 +14,33 @@ from llm_jax.config_tree import from_dict
 from llm_jax.flops import flops_per_token
 from llm_jax.model.params import count_params, param_specs, param_table
 from llm_jax.sharding import check_batch, check_params
+from llm_jax.paths import as_path
 from llm_jax.training.checkpoints import (
-    Checkpointer, checkpoint_info, differences, load_params)
+    Checkpointer, check_architecture, checkpoint_info, load_params,
+    saved_steps)
 from llm_jax.training.train_step import (
     TrainState, init_train_state, state_shardings)
 
 
-def check_run(config: TrainRunConfig, model: ModelConfig, mesh: Any) -> None:
+def check_run(config: TrainRunConfig, model: ModelConfig, mesh: Any,
+              num_rows: int = 0) -> None:
   """Raises `ConfigError` for what would fail only after long work has begun.
 
   Args:
     config: the stage's settings.
     model: the model, its vocabulary size filled in.
     mesh: the devices.
+    num_rows: rows of a global batch, where they are not `config.batch_size`.
   """
   model.validate()
   require(config.seq_len <= model.max_seq_len,
           f"seq_len={config.seq_len} is longer than the model's "
           f"max_seq_len={model.max_seq_len}.")
-  check_batch(config.batch_size, config.num_microbatches, mesh, model.rules)
+  check_batch(num_rows or config.batch_size, config.num_microbatches, mesh,
+              model.rules)
   check_params(param_specs(model), mesh, model.rules)
+  if config.init_from and not saved_steps(as_path(config.workdir)):
+    check_architecture(config.init_from, model)
 
 
 def model_of(path: str) -> ModelConfig:
@@ -82,11 +89,8 @@ def start_or_resume(config: TrainRunConfig, model: ModelConfig,
   if not config.init_from:
     state = init_train_state(jax.random.key(config.seed), tx, model)
     return Start(state, 0, {}, "scratch")
-  params, saved, _ = load_params(config.init_from)
-  differing = differences(saved, model)
-  require(not differing,
-          f"init_from={config.init_from} is of another architecture: model."
-          f"{', model.'.join(differing)}; set these to the checkpoint's.")
+  check_architecture(config.init_from, model)
+  params, _, _ = load_params(config.init_from)
   mesh = jax.sharding.get_abstract_mesh()
   shardings = None if mesh.empty else state_shardings(tx, model)
   def make(params):
