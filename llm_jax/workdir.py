@@ -157,8 +157,7 @@ def enable_compilation_cache(workdir: epath.PathLike) -> None:
   All runs beside each other share it, so a second start, or a second process of
   a run, compiles nothing again. A directory that is already set, as by
   JAX_COMPILATION_CACHE_DIR, stays. What is read back computes the same bits as
-  what was compiled. (On CPU, jax before 0.10.2 prints an error line about a
-  "machine feature +prefer-no-scatter" as it reads one: false, and harmless.)
+  what was compiled.
   """
   if jax.config.jax_compilation_cache_dir:
     return

@@ -193,8 +193,7 @@ def test_a_second_process_compiles_nothing_and_gets_the_same_bits(tmp_path):
       p.stdout.split(" ", 1) for p in (first, second))
   assert no_hits == "0" and int(hits) >= 1
   assert bits == same_bits
-  if jax.__version_info__ >= (0, 10, 2):  # those before complain, see there
-    assert second.stderr == ""
+  assert second.stderr == ""  # quiet about the machine it was compiled for
 
 
 # --- paths -------------------------------------------------------------------
