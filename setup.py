@@ -12,7 +12,7 @@ README = ROOT / "README.md"
 
 # Lower bounds are versions that passed tests, on Python 3.11 and a CPU; beside
 # each, the newest tried. Those of the JAX family belong together and are what
-# the whole suite was run with. Older ones were tried at once (jax 0.8.3, flax
+# this was developed with. Older ones were tried at once (jax 0.8.3, flax
 # 0.12.0, optax 0.2.6, orbax-checkpoint 0.11.28): tests of the optimisers and
 # of restoring onto another mesh failed. The rest passed the suite's tests of
 # what uses them with those older versions; of tiktoken 0.10, grain 0.2.14 and
@@ -36,23 +36,25 @@ PLAIN = [
     "tensorboardX>=2.6.2.2",  # 2.6.5
 ]
 
+# Bounds of the extras are versions that were tried; the accelerators' are
+# those of jax itself, and were not.
 EXTRAS = {
     # Accelerators: `jax` with its plugin.
     "tpu": ["jax[tpu]>=0.10.2"],
     "cuda12": ["jax[cuda12]>=0.10.2"],
     "cuda13": ["jax[cuda13]>=0.10.2"],
     # gs:// and s3:// addresses, by fsspec.
-    "data": ["gcsfs>=2024.6.1", "s3fs>=2024.6.1"],
+    "data": ["gcsfs>=2026.10.1", "s3fs>=2026.9.0"],
     # Chapters that need no package beyond the plain ones so far.
     "serve": [],
     "rl": [],
     "convert": [],
-    "test": ["pytest>=8.0", "pytest-xdist>=3.6", "ruff>=0.12",
+    "test": ["pytest>=9.2", "pytest-xdist>=3.8", "ruff>=0.17.6",
              "setuptools>=68"],
-    "notebooks": ["ipykernel>=6.29", "nbclient>=0.10", "nbformat>=5.10",
-                  "matplotlib>=3.9"],
+    "notebooks": ["ipykernel>=7.4", "nbclient>=0.11", "nbformat>=5.11",
+                  "matplotlib>=3.11"],
     # Oracles of the tests marked `reference`; nothing else wants PyTorch.
-    "reference": ["torch==2.13.0", "transformers>=5.0"],
+    "reference": ["torch==2.13.0", "transformers>=5.23"],
 }
 # Neither an accelerator, which is a choice, nor PyTorch.
 EXTRAS["all"] = sorted({package for name in
