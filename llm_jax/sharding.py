@@ -11,6 +11,7 @@ because `jax.make_mesh` defaults to Explicit in recent releases.
 
 from __future__ import annotations
 
+import dataclasses
 import math
 from typing import Any
 
@@ -62,6 +63,15 @@ def shard(x: jax.Array, *axes: str | None, rules: Rules) -> jax.Array:
   return jax.lax.with_sharding_constraint(x, partition_spec(axes, rules))
 
 
+def check_rules(rules: Rules) -> None:
+  """Raises `ConfigError` where a rule names an axis that no mesh has."""
+  for field in dataclasses.fields(rules):
+    for axis in getattr(rules, field.name):
+      require(axis in MESH_AXES, f"model.rules.{field.name} names the mesh "
+              f"axis {axis!r}; the axes are {', '.join(MESH_AXES)}, and an "
+              "empty rule splits over none.")
+
+
 def check_batch(batch_size: int, num_microbatches: int, mesh: Mesh,
                 rules: Rules) -> None:
   """Raises `ConfigError` where a microbatch cannot be split over the mesh."""
@@ -90,8 +100,8 @@ def check_params(specs: Any, mesh: Mesh, rules: Rules) -> None:
       require(size % ways == 0,
               f"parameter {jax.tree_util.keystr(path)} has {axis}={size}, "
               f"which is not divisible by the {ways} devices of mesh axes "
-              f"{' x '.join(getattr(rules, axis))}; change the model or set "
-              f"model.rules.{axis} to none.")
+              f"{' x '.join(getattr(rules, axis))}; change the model, or "
+              f"leave this axis whole with --model.rules.{axis}=''.")
 
 
 def global_batch(batch: dict[str, np.ndarray], mesh: Mesh,

@@ -9,8 +9,8 @@ import pytest
 from llm_jax.config import ConfigError, MeshConfig, ModelConfig, Rules
 from llm_jax.model.params import param_specs
 from llm_jax.sharding import (
-    MESH_AXES, check_batch, check_params, global_batch, make_mesh,
-    partition_spec, shard)
+    MESH_AXES, check_batch, check_params, check_rules, global_batch,
+    make_mesh, partition_spec, shard)
 
 P = jax.sharding.PartitionSpec
 
@@ -82,6 +82,13 @@ def test_rows_that_cannot_be_split_are_told():
   assert "batch_size=6" in str(error.value)
   with pytest.raises(ConfigError, match="gives 2 rows.*multiple of 16"):
     check_batch(8, 4, mesh, Rules())
+
+
+def test_a_rule_names_axes_of_the_mesh():
+  check_rules(Rules())
+  check_rules(Rules(vocab=()))
+  with pytest.raises(ConfigError, match="model.rules.mlp.*'model'.*tensor"):
+    check_rules(Rules(mlp=("model",)))
 
 
 def test_parameters_that_cannot_be_split_are_told():

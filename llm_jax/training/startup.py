@@ -13,7 +13,7 @@ from llm_jax.config import ModelConfig, TrainRunConfig, require
 from llm_jax.config_tree import from_dict
 from llm_jax.flops import flops_per_token
 from llm_jax.model.params import count_params, param_specs, param_table
-from llm_jax.sharding import check_batch, check_params
+from llm_jax.sharding import check_batch, check_params, check_rules
 from llm_jax.paths import as_path
 from llm_jax.training.checkpoints import (
     Checkpointer, check_architecture, checkpoint_info, load_params,
@@ -36,6 +36,7 @@ def check_run(config: TrainRunConfig, model: ModelConfig, mesh: Any,
   require(config.seq_len <= model.max_seq_len,
           f"seq_len={config.seq_len} is longer than the model's "
           f"max_seq_len={model.max_seq_len}.")
+  check_rules(model.rules)
   check_batch(num_rows or config.batch_size, config.num_microbatches, mesh,
               model.rules)
   check_params(param_specs(model), mesh, model.rules)
