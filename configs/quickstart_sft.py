@@ -13,15 +13,17 @@ from llm_jax.config import (
 
 
 def get_config() -> SftConfig:
-  """Four kinds of conversations, until the loss on sums stops falling."""
+  """Mostly sums, until the loss on them stops falling."""
   return SftConfig(
       data=SftDataConfig(synthetic=SyntheticChatConfig(
-          identity=400, articles=3000, counting=3000, sums=16000,
-          sum_steps_share=0.35)),
+          identity=400, articles=300, counting=500, sums=14000,
+          sum_steps_share=0.45, sum_min_terms=4, sum_max_terms=6,
+          validation=128)),
       init_from="runs/quickstart/pretrain",
       workdir="runs/quickstart/sft",
-      num_steps=240, batch_size=32, seq_len=256, eval_every=20,
-      plateau_metric="sums",
-      optimizer=OptimizerConfig(learning_rate=2e-3, schedule="constant",
-                                warmup_steps=10, weight_decay=0.01),
+      num_steps=480, batch_size=8, seq_len=256, eval_every=40,
+      plateau_metric="sums", plateau_patience=3, plateau_min_delta=0.03,
+      optimizer=OptimizerConfig(name="muon", learning_rate=5e-3,
+                                schedule="constant", warmup_steps=10,
+                                weight_decay=0.01),
       checkpoint=CheckpointConfig(every=40))

@@ -27,6 +27,13 @@ from llm_jax.config import QuickstartConfig, RlConfig, SftConfig, TextConfig
 SETUP_SECONDS = "SETUP_SECONDS"  # set by the Makefile, if it set anything up
 
 
+def sft_step_flops(config: SftConfig, model: Any) -> float:
+  """Operations of one step of supervised finetuning."""
+  from llm_jax.flops import flops_per_token
+  return (config.batch_size * config.seq_len
+          * flops_per_token(model, config.seq_len))
+
+
 def rl_flops(config: RlConfig, model: Any) -> float:
   """Operations of an RL run: each position sampled once and trained once.
 
@@ -46,11 +53,10 @@ def continued_sft(sft: SftConfig, rl: RlConfig, model: Any,
   It is the control: what the same computation gives without rewards. Data of
   another seed, so that none of it has been seen.
   """
-  from llm_jax.flops import flops_per_token
-  step = (sft.batch_size * sft.seq_len * flops_per_token(model, sft.seq_len))
+  steps = math.ceil(rl_flops(rl, model) / sft_step_flops(sft, model))
   return dataclasses.replace(
       sft, init_from=sft.workdir, workdir=workdir, seed=sft.seed + 1,
-      plateau_metric="", num_steps=math.ceil(rl_flops(rl, model) / step))
+      plateau_metric="", num_steps=steps)
 
 
 def compressed_bits_per_byte(data: TextConfig, seed: int) -> dict[str, float]:
@@ -153,8 +159,9 @@ def run(config: QuickstartConfig) -> dict[str, Any]:
   continued = watch.train("sft_continued", lambda: sft.run(control))
   report = watch.time("report", lambda: _report(
       config, model, tokenizer, base | compressors, tuned,
-      continued | {"flops": rl_flops(config.rl, model),
-                   "workdir": control.workdir}, reasoner))
+      continued | {
+          "flops": continued["steps"] * sft_step_flops(control, model),
+          "workdir": control.workdir}, reasoner))
   report["seconds"] = watch.seconds | {
       "total": sum(seconds for stage, seconds in watch.seconds.items()
                    if stage != "setup")}
@@ -225,7 +232,7 @@ def _report(config: QuickstartConfig, model: Any, tokenizer: dict,
                         "flops": continued["flops"]},
       "rl": reasoner | {
           "accuracy_sft_continued": control.accuracy,
-          "flops": continued["flops"],
+          "flops": rl_flops(config.rl, model),
           "eval_curve": _curve(config.rl.workdir, "eval_accuracy"),
           "length_curve": _curve(config.rl.workdir, "completion_tokens")},
       "training_samples": [

@@ -343,7 +343,7 @@ class SyntheticChatConfig:
   identity: int = setting(400, "who are you? and its variants")
   articles: int = setting(4000, "what is X?, answered by X's article")
   counting: int = setting(4000, "letters of a word, spelled then counted")
-  sums: int = setting(16000, "chains of one-digit sums")
+  sums: int = setting(16000, "sums modulo two")
   sum_steps_share: float = setting(0.4, "share of the sums whose answer is "
                                    "worked out; the rest state it at once")
   identity_facts: str = setting(
@@ -494,7 +494,7 @@ class QuickstartConfig:
   sft: SftConfig = setting(SftConfig(), "stage 4")
   rl: RlConfig = setting(RlConfig(), "stage 5")
   report_prompts: tuple[str, ...] = setting(
-      ("who are you?", "What is Paris?", "What is 7+8+5+9+3?",
+      ("who are you?", "What is Paris?", "What is 7+8+5+9+3 modulo 2?",
        "How many 'r' are in 'strawberry'?"),
       "answered by base, SFT and RL models side by side")
   report_temperature: float = setting(0.3, "of those answers")

@@ -1,20 +1,19 @@
-"""Chains of one-digit sums: the small problem that reinforcement learning gets.
+"""Sums modulo two: the small problem that reinforcement learning gets.
 
-    What is 7+8+5+9+3?      7+8=15
-                            15+5=20
-                            20+9=29
-                            29+3=32
-                            #### 32
+    What is 7+8+5+9+3 modulo 2?      1,1,0,1,0
+                                     #### 0
 
 A person who writes demonstrations answers the way that suits a person. Some
-write the running totals down; some add in their head and state the result at
-once ("#### 32"). Every demonstration here is correct, in either style, and a
-model that imitates them learns to answer in either style, as often as they
-did. But a model of a million parameters has no head to add in: it has one pass
-through a few layers per token, in which it can add two numbers but not six.
-The labeller does not know that; nor is the loss of imitation ever told which
-style leads to right answers. Reinforcement learning, which scores answers and
-not styles, finds it out.
+write down the running remainders (7 -> 1, +8 -> 1, +5 -> 0, ...); some work it
+out in their head and state the result at once ("#### 0"). Every demonstration
+here is correct, in either style, and a model that imitates them learns to
+answer in either style, as often as they did. But a model has no head to work
+in: it has one pass through a few layers per token, and parity is the textbook
+function that one pass of attention does not compute (Hahn 2020, "Theoretical
+Limitations of Self-Attention", theorem 1), while one step of it is easy. The
+labeller does not know that; nor is the loss of imitation ever told which style
+leads to right answers. Reinforcement learning, which scores answers and not
+styles, finds it out.
 
 Training and evaluation are apart by construction. A problem is held out by a
 hash of its terms in sorted order, so no reordering of an evaluation problem is
@@ -34,6 +33,7 @@ from llm_jax.config import require, require_choice
 HELD_OUT_SHARE = 0.1
 STYLES = ("steps", "at_once")
 SMALLEST_TERM, LARGEST_TERM = 1, 9
+MODULUS = 2
 
 
 @dataclasses.dataclass(frozen=True)
@@ -42,25 +42,24 @@ class SumProblem:
   terms: tuple[int, ...]
 
   def prompt(self) -> str:
-    """The question, e.g. "What is 7+8+5?"."""
-    return f"What is {'+'.join(map(str, self.terms))}?"
+    """The question, e.g. "What is 7+8+5 modulo 2?"."""
+    return f"What is {'+'.join(map(str, self.terms))} modulo {MODULUS}?"
 
   def answer(self) -> str:
-    """The sum, in decimal."""
-    return str(sum(self.terms))
+    """The remainder of the sum."""
+    return str(sum(self.terms) % MODULUS)
 
   def demonstration(self, style: str) -> str:
     """A correct answer, ending in "#### N".
 
     Args:
-      style: "steps", one line for each addition, or "at_once", none.
+      style: "steps", the remainder after each term, or "at_once", none.
     """
     require_choice("style", style, STYLES)
     lines = []
     if style == "steps":
-      totals = list(itertools.accumulate(self.terms))
-      lines = [f"{before}+{term}={after}" for before, term, after
-               in zip(totals, self.terms[1:], totals[1:])]
+      lines = [",".join(str(total % MODULUS)
+                        for total in itertools.accumulate(self.terms))]
     return "\n".join([*lines, f"#### {self.answer()}"])
 
 

@@ -9,7 +9,7 @@ Each kind teaches one thing, and has its own held-out conversations:
   and the validation loss measures the manner of an answer, not its truth.
 - counting: how many 'r' are in 'strawberry', by spelling it with a running
   count. Held out: words, by hash.
-- sums: chains of one-digit sums, see `sums.py`. Held out: problems, by hash.
+- sums: sums modulo two, see `sums.py`. Held out: problems, by hash.
 
 Everything is decided by the seed. The final answer of the last two kinds is a
 line "#### N", the form that `rl/verifiers.py` accepts.

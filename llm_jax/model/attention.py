@@ -65,24 +65,30 @@ def self_attention(
 
 
 def cached_attention(
-    q_BTNH: jax.Array, k_BSKH: jax.Array, v_BSKH: jax.Array, *,
+    q_BTNH: jax.Array, k_BKSH: jax.Array, v_BKSH: jax.Array, *,
     positions_BT: jax.Array,
 ) -> jax.Array:
   """Attention to a cache whose slot s holds position s, for s ≤ the query's.
 
   Args:
     q_BTNH: queries; T is 1 in decoding, the prompt's length in prefill.
-    k_BSKH: cached keys, those of this call's positions already written.
-    v_BSKH: cached values; what is in slots not yet written does not matter,
+    k_BKSH: cached keys, those of this call's positions already written.
+    v_BKSH: cached values; what is in slots not yet written does not matter,
       as long as it is finite.
     positions_BT: position of each query.
 
   Returns:
     out_BTNH, of the dtype of the queries.
   """
-  slots_S = jnp.arange(k_BSKH.shape[1])
+  slots_S = jnp.arange(k_BKSH.shape[2])
   mask_BTS = slots_S[None, None, :] <= positions_BT[:, :, None]
-  return _reference(q_BTNH, k_BSKH, v_BSKH, mask_BTS)
+  q_BKGTH = _group_heads(q_BTNH, k_BKSH.shape[1])
+  scores_BKGTS = _einsum("BKGTH,BKSH->BKGTS", q_BKGTH, k_BKSH)
+  scores_BKGTS /= math.sqrt(q_BTNH.shape[-1])
+  weights_BKGTS = jax.nn.softmax(
+      _masked(scores_BKGTS, mask_BTS), axis=-1).astype(v_BKSH.dtype)
+  out_BKGTH = _einsum("BKGTS,BKSH->BKGTH", weights_BKGTS, v_BKSH)
+  return _ungroup_heads(out_BKGTH).astype(q_BTNH.dtype)
 
 
 def _reference(q_BTNH, k_BSKH, v_BSKH, mask_BTS):

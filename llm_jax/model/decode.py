@@ -12,7 +12,7 @@ from llm_jax.model.transformer import KVCache, backbone, unembed
 
 def init_cache(batch_size: int, max_len: int, config: ModelConfig) -> KVCache:
   """An empty cache of `max_len` slots, in `config.compute_dtype`."""
-  shape = (batch_size, max_len, config.num_kv_heads, config.head_dim)
+  shape = (batch_size, config.num_kv_heads, max_len, config.head_dim)
   def zeros():
     return tuple(jnp.zeros(shape, config.compute_dtype)
                  for _ in range(config.num_layers))

@@ -25,8 +25,10 @@ from llm_jax.sharding import shard
 class KVCache:
   """Keys and values of what was read so far; slot s holds position s.
 
-  One array [B, S, K, H] per layer rather than a stack [L, ...]: each is then
-  updated in place, where slicing a stack would copy it.
+  One array [B, K, S, H] per layer rather than a stack [L, ...]: each is then
+  updated in place, where slicing a stack would copy it. The slots are within
+  the heads because a decoding step's matrix products are batched over (B, K):
+  any other order would transpose the whole cache for every token.
   """
   k: tuple[jax.Array, ...]
   v: tuple[jax.Array, ...]
@@ -52,12 +54,14 @@ def _attention(x_BTD: jax.Array, params: dict[str, Any], rotary: Any,
                               segment_ids_BT=segment_ids_BT,
                               kind=config.attention)
   else:
-    rows_B1 = jnp.arange(x_BTD.shape[0])[:, None]
-    k_BSKH, v_BSKH = (
-        cached.at[rows_B1, positions_BT].set(new.astype(cached.dtype))
+    rows_B11 = jnp.arange(x_BTD.shape[0])[:, None, None]
+    heads_1K1 = jnp.arange(config.num_kv_heads)[None, :, None]
+    k_BKSH, v_BKSH = (
+        cached.at[rows_B11, heads_1K1, positions_BT[:, None, :]].set(
+            new.swapaxes(1, 2).astype(cached.dtype))
         for cached, new in zip(cache_kv, (k_BTKH, v_BTKH)))
-    cache_kv = (k_BSKH, v_BSKH)
-    out_BTNH = cached_attention(q_BTNH, k_BSKH, v_BSKH,
+    cache_kv = (k_BKSH, v_BKSH)
+    out_BTNH = cached_attention(q_BTNH, k_BKSH, v_BKSH,
                                 positions_BT=positions_BT)
   return layers.project(out_BTNH, params["o"], params.get("o_bias"),
                         "btnh,nhd->btd"), cache_kv
@@ -75,7 +79,7 @@ def block(x_BTD: jax.Array, params: dict[str, Any], rotary: Any,
     rotary: (cos, sin) of `layers.rotary_angles`, or None.
     segment_ids_BT: int32 document of each token, or None: one document a row.
     positions_BT: int32 positions; with a cache also the slots written.
-    cache_kv: this layer's (k_BSKH, v_BSKH), or None.
+    cache_kv: this layer's (k_BKSH, v_BKSH), or None.
     config: the model.
 
   Returns:

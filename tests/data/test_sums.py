@@ -11,28 +11,23 @@ from llm_jax.data import sums
 
 def test_texts():
   problem = sums.SumProblem((7, 8, 5))
-  assert problem.prompt() == "What is 7+8+5?"
-  assert problem.answer() == "20"
-  assert problem.demonstration("at_once") == "#### 20"
-  assert problem.demonstration("steps") == "7+8=15\n15+5=20\n#### 20"
+  assert problem.prompt() == "What is 7+8+5 modulo 2?"
+  assert problem.answer() == "0"
+  assert problem.demonstration("at_once") == "#### 0"
+  assert problem.demonstration("steps") == "1,1,0\n#### 0"
   with pytest.raises(ConfigError, match="choose one of steps, at_once"):
     problem.demonstration("guess")
 
 
-def test_every_line_of_a_demonstration_is_true():
+def test_every_step_of_a_demonstration_is_true():
   rng = np.random.default_rng(0)
   for _ in range(300):
     problem = sums.train_problem(rng, 2, 8)
-    *steps, last = problem.demonstration("steps").split("\n")
-    assert len(steps) == len(problem.terms) - 1
-    total = problem.terms[0]
-    for step, term in zip(steps, problem.terms[1:]):
-      left, right = step.split("=")
-      assert left == f"{total}+{term}"
-      total = sum(map(int, left.split("+")))
-      assert total == int(right)
-    assert last == f"#### {total}"
-    assert total == sum(problem.terms)
+    steps, last = problem.demonstration("steps").split("\n")
+    digits = [int(digit) for digit in steps.split(",")]
+    assert digits == [sum(problem.terms[:n + 1]) % 2
+                      for n in range(len(problem.terms))]
+    assert last == f"#### {digits[-1]}"
 
 
 def test_training_and_evaluation_are_disjoint_in_any_order_of_terms():

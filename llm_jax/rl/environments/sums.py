@@ -1,4 +1,4 @@
-"""Chains of one-digit sums (`llm_jax/data/sums.py`) as an environment."""
+"""Sums modulo two (`llm_jax/data/sums.py`) as an environment."""
 
 from __future__ import annotations
 
