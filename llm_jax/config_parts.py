@@ -1,0 +1,248 @@
+"""The parts that configs are made of, as frozen dataclasses.
+
+`config.py` puts them together into one root per experiment, and hands all of
+them on: import settings from there.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from typing import Any
+
+
+class ConfigError(ValueError):
+  """A user's mistake, told in one sentence: what, where, and the remedy."""
+
+
+def setting(default: Any, help: str) -> Any:  # noqa: A002 - absl's own word
+  """A dataclass field with a default and the help text of its flag."""
+  return dataclasses.field(default=default, metadata={"help": help})
+
+
+def require(condition: bool, message: str) -> None:
+  """Raises `ConfigError(message)` unless `condition` holds."""
+  if not condition:
+    raise ConfigError(message)
+
+
+def require_choice(name: str, value: str, choices: tuple[str, ...]) -> None:
+  """Raises `ConfigError` unless `value` is one of `choices`."""
+  require(value in choices,
+          f"{name} is {value!r}; choose one of {', '.join(choices)}.")
+
+
+# --- the model ---------------------------------------------------------------
+
+
+@dataclasses.dataclass(frozen=True)
+class Rules:
+  """Logical array axis -> mesh axes it is split over (empty: replicated).
+
+  The names on the left are those of `ParamSpec.axes` and of `shard(...)`; a
+  misspelt one is an AttributeError at trace time, not a silent replication.
+  """
+  batch: tuple[str, ...] = setting(("data", "fsdp"), "rows of a batch")
+  seq: tuple[str, ...] = setting((), "time, in activations")
+  act_embed: tuple[str, ...] = setting((), "embedding, in activations")
+  act_vocab: tuple[str, ...] = setting(("tensor",), "vocabulary, in logits")
+  vocab: tuple[str, ...] = setting(("tensor",), "vocabulary, in weights")
+  embed: tuple[str, ...] = setting(("fsdp",), "embedding, in weights")
+  heads: tuple[str, ...] = setting(("tensor",), "query heads")
+  kv_heads: tuple[str, ...] = setting(("tensor",), "key/value heads")
+  head_dim: tuple[str, ...] = setting((), "within a head")
+  mlp: tuple[str, ...] = setting(("tensor",), "MLP width")
+  layers: tuple[str, ...] = setting((), "stacked layers")
+  position: tuple[str, ...] = setting((), "learned position table rows")
+
+
+@dataclasses.dataclass(frozen=True)
+class ModelConfig:
+  """A decoder-only Transformer, described by its parts.
+
+  The defaults are Llama-shaped; `llm_jax/model/presets.py` names others.
+  """
+  vocab_size: int = setting(0, "tokens in the vocabulary; 0: the tokenizer's")
+  embed_dim: int = setting(128, "width of the residual stream (D)")
+  num_layers: int = setting(4, "Transformer blocks (L)")
+  num_heads: int = setting(4, "query heads (N)")
+  num_kv_heads: int = setting(4, "key/value heads (K); < heads is GQA")
+  head_dim: int = setting(32, "size of one head (H)")
+  mlp_dim: int = setting(384, "hidden width of the MLP (F)")
+  max_seq_len: int = setting(256, "longest context the model is built for")
+  norm: str = setting("rmsnorm", "rmsnorm | layernorm")
+  norm_eps: float = setting(1e-5, "added to the variance in norms")
+  position: str = setting("rope", "rope | learned")
+  rope_theta: float = setting(10_000.0, "base of the rotary frequencies")
+  mlp: str = setting("swiglu", "swiglu | gelu (tanh form, GPT-2's) | relu2")
+  use_bias: bool = setting(False, "biases in attention and MLP projections")
+  qk_norm: bool = setting(False, "RMS-normalise queries and keys per head")
+  tie_embeddings: bool = setting(True, "the head is the embedding, transposed")
+  init_std: float = setting(0.02, "standard deviation of the initial weights")
+  compute_dtype: str = setting("float32", "float32 | bfloat16 activations")
+  param_dtype: str = setting("float32", "float32 | bfloat16 weights")
+  attention: str = setting("auto", "auto | reference | blockwise | jax")
+  remat: str = setting("none", "none | full: recompute each layer backwards")
+  scan_layers: bool = setting(True, "one compiled body for all layers")
+  rules: Rules = setting(Rules(), "logical axes -> mesh axes")
+
+  def validate(self) -> None:
+    """Raises `ConfigError` where the parts do not fit each other."""
+    require(self.vocab_size > 0, "model.vocab_size must be positive; leave it "
+            "0 in a config only where a tokenizer is given to fill it in.")
+    for name in ("embed_dim", "num_layers", "num_heads", "num_kv_heads",
+                 "head_dim", "mlp_dim", "max_seq_len"):
+      require(getattr(self, name) > 0,
+              f"model.{name} is {getattr(self, name)}; it must be positive.")
+    require(self.num_heads % self.num_kv_heads == 0,
+            f"model.num_heads={self.num_heads} is not divisible by "
+            f"model.num_kv_heads={self.num_kv_heads}; each key/value head "
+            "serves a whole number of query heads.")
+    require(self.position != "rope" or self.head_dim % 2 == 0,
+            f"model.head_dim={self.head_dim} is odd; rotary positions turn "
+            "pairs of channels, so make it even.")
+    require_choice("model.norm", self.norm, ("rmsnorm", "layernorm"))
+    require_choice("model.position", self.position, ("rope", "learned"))
+    require_choice("model.mlp", self.mlp, ("swiglu", "gelu", "relu2"))
+    require_choice("model.attention", self.attention,
+                   ("auto", "reference", "blockwise", "jax"))
+    require_choice("model.remat", self.remat, ("none", "full"))
+    for name in ("compute_dtype", "param_dtype"):
+      require_choice(f"model.{name}", getattr(self, name),
+                     ("float32", "bfloat16", "float64"))
+
+
+@dataclasses.dataclass(frozen=True)
+class MeshConfig:
+  """Devices along each mesh axis; one axis may be -1: all that remain."""
+  data: int = setting(-1, "copies of the parameters (data parallel)")
+  fsdp: int = setting(1, "parameters and batch split (ZeRO-3)")
+  tensor: int = setting(1, "heads, MLP and vocabulary split")
+  context: int = setting(1, "sequence split")
+  expert: int = setting(1, "experts split")
+
+  def validate(self) -> None:
+    """Raises `ConfigError` for sizes that cannot be a mesh."""
+    sizes = dataclasses.astuple(self)
+    require(sizes.count(-1) <= 1, "only one of mesh.data, mesh.fsdp, "
+            "mesh.tensor, mesh.context, mesh.expert may be -1 (the rest).")
+    require(all(s == -1 or s >= 1 for s in sizes),
+            f"mesh sizes are {sizes}; each must be positive, or -1 once.")
+
+
+# --- training ----------------------------------------------------------------
+
+
+@dataclasses.dataclass(frozen=True)
+class OptimizerConfig:
+  """An Optax optimiser, its schedule and its clipping."""
+  name: str = setting("adamw", "adamw | muon (matrices) with adamw (the rest)")
+  learning_rate: float = setting(3e-3, "peak learning rate")
+  schedule: str = setting("cosine", "cosine | wsd | constant, after warm-up")
+  warmup_steps: int = setting(50, "steps of linear warm-up from zero")
+  decay_fraction: float = setting(0.3, "wsd: share of the steps that decay")
+  final_learning_rate: float = setting(0.1, "end / peak learning rate")
+  weight_decay: float = setting(0.1, "decoupled; on matrices only")
+  b1: float = setting(0.9, "Adam's first decay")
+  b2: float = setting(0.95, "Adam's second decay")
+  eps: float = setting(1e-8, "Adam's epsilon")
+  clip_norm: float = setting(1.0, "global gradient norm bound; 0: none")
+
+  def validate(self) -> None:
+    """Raises `ConfigError` for values no optimiser can use."""
+    require_choice("optimizer.name", self.name, ("adamw", "muon"))
+    require_choice("optimizer.schedule", self.schedule,
+                   ("cosine", "wsd", "constant"))
+    require(self.learning_rate > 0, "optimizer.learning_rate is "
+            f"{self.learning_rate}; it must be positive.")
+    require(0 <= self.decay_fraction <= 1, "optimizer.decay_fraction is "
+            f"{self.decay_fraction}; it is a share between 0 and 1.")
+    require(self.warmup_steps >= 0, "optimizer.warmup_steps is "
+            f"{self.warmup_steps}; it cannot be negative.")
+
+
+@dataclasses.dataclass(frozen=True)
+class LoggingConfig:
+  """Where metrics go and how often."""
+  every: int = setting(20, "steps between metric lines")
+  tensorboard: bool = setting(True, "write TensorBoard event files")
+  wandb_project: str = setting("", "also log to this Weights & Biases project")
+
+
+@dataclasses.dataclass(frozen=True)
+class CheckpointConfig:
+  """How often a run is saved and how much is kept."""
+  every: int = setting(200, "steps between checkpoints")
+  keep: int = setting(2, "newest checkpoints kept")
+
+  def validate(self) -> None:
+    """Raises `ConfigError` for intervals that never save."""
+    require(self.every > 0, f"checkpoint.every is {self.every}; it must be "
+            "positive (the last step is always saved).")
+    require(self.keep > 0, f"checkpoint.keep is {self.keep}; keep at least 1.")
+
+
+@dataclasses.dataclass(frozen=True)
+class SamplingConfig:
+  """How the next token is drawn; hashable, static under `jit`."""
+  temperature: float = setting(1.0, "0: the likeliest token (greedy)")
+  top_k: int = setting(0, "keep the k likeliest tokens; 0: all")
+  top_p: float = setting(1.0, "keep the smallest set with this probability")
+  max_new_tokens: int = setting(128, "tokens generated at most")
+
+  def validate(self) -> None:
+    """Raises `ConfigError` for values that leave nothing to sample."""
+    require(self.temperature >= 0, f"temperature is {self.temperature}; it "
+            "cannot be negative (0 is greedy).")
+    require(self.top_k >= 0, f"top_k is {self.top_k}; 0 keeps every token.")
+    require(0 < self.top_p <= 1,
+            f"top_p is {self.top_p}; it is a probability above 0, up to 1.")
+    require(self.max_new_tokens > 0, f"max_new_tokens is "
+            f"{self.max_new_tokens}; generate at least one.")
+
+
+# --- text and tokens ---------------------------------------------------------
+
+
+@dataclasses.dataclass(frozen=True)
+class TextConfig:
+  """Raw documents: `.txt`, `.jsonl`, `.parquet`; a directory or a glob."""
+  path: str = setting("wikipedia", "file, directory or glob, local or gs:// "
+                      "or s3://; 'wikipedia' is the embedded default")
+  text_column: str = setting("text", "field or column that holds the text")
+  errors: str = setting("strict", "strict | replace: bytes that are not UTF-8")
+  validation_fraction: float = setting(0.02, "share of documents held out")
+
+  def validate(self) -> None:
+    """Raises `ConfigError` for values that cannot be read with."""
+    require(bool(self.path), "data.path is empty; give a file, a directory, a "
+            "glob, or 'wikipedia'.")
+    require_choice("data.errors", self.errors, ("strict", "replace"))
+    require(0 <= self.validation_fraction < 1, "data.validation_fraction is "
+            f"{self.validation_fraction}; it is a share from 0 to below 1.")
+
+
+@dataclasses.dataclass(frozen=True)
+class TokenizerConfig:
+  """A tokenizer to be trained."""
+  kind: str = setting("bpe", "bpe (byte-level) | sentencepiece (unigram)")
+  vocab_size: int = setting(4096, "tokens, special tokens included")
+  max_digits: int = setting(3, "digits in one token; GPT-4's pattern has 3")
+  special_tokens: tuple[str, ...] = setting(
+      ("<|endoftext|>", "<|pad|>", "<|system|>", "<|user|>", "<|assistant|>",
+       "<|end|>"), "added after the learned tokens; never split")
+  max_bytes: int = setting(0, "train on this much text; 0: on all of it")
+
+  def validate(self) -> None:
+    """Raises `ConfigError` for a vocabulary too small to hold the bytes."""
+    require_choice("tokenizer.kind", self.kind, ("bpe", "sentencepiece"))
+    least = 256 + len(self.special_tokens)
+    require(self.vocab_size >= least, f"tokenizer.vocab_size is "
+            f"{self.vocab_size}, but 256 bytes and {len(self.special_tokens)} "
+            f"special tokens need at least {least}.")
+    require(len(set(self.special_tokens)) == len(self.special_tokens)
+            and all(self.special_tokens), "tokenizer.special_tokens has an "
+            "empty name, or one name twice; name each once.")
+    require(self.max_bytes >= 0, f"tokenizer.max_bytes is {self.max_bytes}; it "
+            "cannot be negative (0 reads all).")
+    require(1 <= self.max_digits <= 3, f"tokenizer.max_digits is "
+            f"{self.max_digits}; choose 1, 2 or 3.")
