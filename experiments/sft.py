@@ -131,8 +131,9 @@ def run(config: SftConfig) -> dict[str, Any]:
           if config.plateau_metric:
             loss = losses[f"val_loss/{config.plateau_metric}"]
             better = improves(loss, plateau["best"], config.plateau_min_delta)
-            plateau = {"best": min(loss, plateau["best"]),
-                       "stale": 0 if better else plateau["stale"] + 1}
+            # Small falls add up: the bar moves only when it is passed.
+            plateau = ({"best": loss, "stale": 0} if better else
+                       {**plateau, "stale": plateau["stale"] + 1})
           last = last or plateau["stale"] >= config.plateau_patience
         if last or step % config.checkpoint.every == 0:
           logger.flush()

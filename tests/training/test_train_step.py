@@ -148,7 +148,8 @@ def trained(mesh_name, optimizer, num_microbatches=1):
 
 @pytest.mark.parametrize("mesh_name,optimizer", [
     ("fsdp8", "adamw"), ("fsdp4_tp2", "adamw"), ("data2_fsdp2_tp2", "adamw"),
-    ("fsdp8", "muon"), ("data2_fsdp2_tp2", "muon")])
+    pytest.param("fsdp8", "muon", marks=pytest.mark.slow),
+    ("data2_fsdp2_tp2", "muon")])
 def test_every_mesh_has_the_losses_of_one_device(mesh_name, optimizer):
   expected, _, state = trained(None, optimizer)
   seen, _, sharded = trained(mesh_name, optimizer)
@@ -158,6 +159,7 @@ def test_every_mesh_has_the_losses_of_one_device(mesh_name, optimizer):
                sharded.params, state.params)
 
 
+@pytest.mark.slow
 def test_microbatches_on_a_mesh():
   """Two microbatches of four rows over four ways."""
   expected, _, _ = trained(None, "adamw")
@@ -167,7 +169,8 @@ def test_microbatches_on_a_mesh():
 
 @pytest.mark.parametrize("mesh_name,optimizer", [
     ("fsdp8", "adamw"), ("data2_fsdp2_tp2", "adamw"),
-    ("fsdp8", "muon"), ("data2_fsdp2_tp2", "muon")])
+    pytest.param("fsdp8", "muon", marks=pytest.mark.slow),
+    ("data2_fsdp2_tp2", "muon")])
 def test_moments_are_sharded_as_their_parameters(mesh_name, optimizer):
   """Told by the arrays themselves, when made and after (donated) steps."""
   _, before, state = trained(mesh_name, optimizer)
