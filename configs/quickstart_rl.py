@@ -10,13 +10,13 @@ from llm_jax.config import (
 
 
 def get_config() -> RlConfig:
-  """Group-relative policy gradient on sums of 4 to 6 terms, modulo two."""
+  """Group-relative policy gradient on sums of 8 to 10 terms, modulo two."""
   return RlConfig(
       init_from="runs/quickstart/sft",
       workdir="runs/quickstart/rl",
-      num_steps=24, batch_size=32, group_size=8, seq_len=56, eval_every=12,
-      sampling=SamplingConfig(temperature=1.0, max_new_tokens=24),
-      data=RlDataConfig(min_terms=4, max_terms=6),
+      num_steps=24, batch_size=32, group_size=8, seq_len=72, eval_every=12,
+      sampling=SamplingConfig(temperature=1.0, max_new_tokens=32),
+      data=RlDataConfig(min_terms=8, max_terms=10),
       optimizer=OptimizerConfig(learning_rate=5e-4, schedule="constant",
                                 warmup_steps=2, weight_decay=0.0),
       logging=LoggingConfig(every=1),

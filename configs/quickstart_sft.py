@@ -3,8 +3,9 @@
 Command:   python -m experiments.sft --config=configs/quickstart_sft.py
 Hardware:  2 CPU cores
 
-Most demonstrations of the sums state the answer at once, as people do; the
-model imitates that, and cannot add in one step what they add in their heads.
+More than half of the demonstrations of the sums state the answer at once, as
+people do; the model imitates that, and cannot do in one pass what they do in
+their heads (`llm_jax/data/sums.py`).
 """
 
 from llm_jax.config import (
@@ -17,12 +18,12 @@ def get_config() -> SftConfig:
   return SftConfig(
       data=SftDataConfig(synthetic=SyntheticChatConfig(
           identity=400, articles=300, counting=500, sums=14000,
-          sum_steps_share=0.45, sum_min_terms=4, sum_max_terms=6,
+          sum_steps_share=0.45, sum_min_terms=8, sum_max_terms=10,
           validation=128)),
       init_from="runs/quickstart/pretrain",
       workdir="runs/quickstart/sft",
-      num_steps=480, batch_size=8, seq_len=256, eval_every=40,
-      plateau_metric="sums", plateau_patience=3, plateau_min_delta=0.03,
+      num_steps=640, batch_size=8, seq_len=256, eval_every=40,
+      plateau_metric="sums", plateau_patience=3, plateau_min_delta=0.05,
       optimizer=OptimizerConfig(name="muon", learning_rate=5e-3,
                                 schedule="constant", warmup_steps=10,
                                 weight_decay=0.01),
