@@ -3,6 +3,8 @@
 Command:   make quickstart
            (python -m experiments.quickstart --config=configs/quickstart.py)
 Hardware:  2 CPU cores
+Time:      six to ten minutes
+Expect:    what the stages' own configs say; see the table of README.md
 """
 
 from configs import (

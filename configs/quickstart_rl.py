@@ -2,6 +2,8 @@
 
 Command:   python -m experiments.rl --config=configs/quickstart_rl.py
 Hardware:  2 CPU cores
+Time:      one to two minutes
+Expect:    held-out problems solved: from about 71% to above 95%
 """
 
 from llm_jax.config import (

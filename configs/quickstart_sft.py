@@ -2,6 +2,8 @@
 
 Command:   python -m experiments.sft --config=configs/quickstart_sft.py
 Hardware:  2 CPU cores
+Time:      two to three minutes
+Expect:    the loss on sums falls from 6.9 to 0.07, where it stays
 
 More than half of the demonstrations of the sums state the answer at once, as
 people do; the model imitates that, and cannot do in one pass what they do in

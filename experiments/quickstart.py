@@ -257,7 +257,7 @@ def write_report(config: QuickstartConfig, report: dict[str, Any]) -> None:
   from llm_jax.serving.report import render_report
   from llm_jax.tokenizer.loading import load_tokenizer
   from llm_jax.tokenizer.view import show_conversation
-  problem = SumProblem((7, 8, 5, 9, 3))
+  problem = SumProblem((7, 8, 5, 9, 3, 4, 1, 6))
   conversation = show_conversation(
       [{"role": "user", "content": "who are you?"},
        {"role": "assistant",

@@ -257,7 +257,7 @@ class QuickstartConfig:
   sft: SftConfig = setting(SftConfig(), "stage 4")
   rl: RlConfig = setting(RlConfig(), "stage 5")
   report_prompts: tuple[str, ...] = setting(
-      ("who are you?", "What is Paris?", "What is 7+8+5+9+3 modulo 2?",
+      ("who are you?", "What is Paris?", "What is 7+8+5+9+3+4+1+6 modulo 2?",
        "How many 'r' are in 'strawberry'?"),
       "answered by base, SFT and RL models side by side")
   report_temperature: float = setting(0.3, "of those answers")
