@@ -150,8 +150,9 @@ def test_cached_attention_equals_the_oracle(T):
   q = q[:, :T]
   positions = np.array([0, 7, 14])[:, None] + np.arange(T)
   mask = np.arange(24) <= positions[:, :, None]
+  k_BKSH, v_BKSH = k.swapaxes(1, 2), v.swapaxes(1, 2)
   out = attention.cached_attention(
-      q, k, v, positions_BT=jnp.asarray(positions))
+      q, k_BKSH, v_BKSH, positions_BT=jnp.asarray(positions))
   np.testing.assert_allclose(out, oracle(q, k, v, mask), rtol=1e-4, atol=1e-5)
 
 
