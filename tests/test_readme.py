@@ -103,7 +103,7 @@ def test_each_command_can_be_typed(command, monkeypatch):
                        re.search(r"launch\((\w+), run\)", source).group(1))
   if "--help" in flags:
     return
-  config_flags.parse(config_cls, [name, *flags])
+  assert isinstance(config_flags.parse(config_cls, [name, *flags]), config_cls)
   importlib.import_module(f"experiments.{name}")
 
 

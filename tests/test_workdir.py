@@ -108,6 +108,7 @@ def test_a_setting_that_older_code_did_not_have_does_not_differ(tmp_path):
   del saved["model"]["qk_norm"], saved["data"]
   (tmp_path / "run" / "config.json").write_text(json.dumps(saved))
   workdir.start_run(tmp_path / "run", PRETRAIN)
+  assert "qk_norm" in read(tmp_path / "run" / "config.json")["model"]
 
 
 def test_a_broken_config_is_named(tmp_path):

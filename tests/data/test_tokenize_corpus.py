@@ -64,4 +64,6 @@ def test_mistakes(config, tmp_path):
 
 def test_quickstart_config():
   from configs import quickstart_corpus
-  quickstart_corpus.get_config().validate()
+  config = quickstart_corpus.get_config()
+  config.validate()
+  assert config.data.path == "wikipedia"

@@ -141,4 +141,6 @@ def test_as_a_command(config, tmp_path):
 
 def test_the_quickstart_config_is_valid():
   from configs import quickstart_tokenizer
-  quickstart_tokenizer.get_config().validate()
+  config = quickstart_tokenizer.get_config()
+  config.validate()
+  assert config.data.path == "wikipedia"
