@@ -18,7 +18,7 @@ def get_config() -> PretrainConfig:
       data=PretrainDataConfig(path="runs/quickstart/shards"),
       model=ModelConfig(embed_dim=128, num_layers=4, num_heads=4,
                         num_kv_heads=4, head_dim=32, mlp_dim=384,
-                        max_seq_len=256, qk_norm=True, init_std=0.08,
+                        max_seq_len=256, qk_norm="head", init_std=0.08,
                         scan_layers=False),
       workdir="runs/quickstart/pretrain",
       num_steps=256, batch_size=16, seq_len=256, eval_every=64,

@@ -1,20 +1,23 @@
 """Every setting a user can make, as frozen dataclasses.
 
 One root per experiment (`PretrainConfig`, `SftConfig`, ...), made of the parts
-in `config_parts.py`. A config is hashable, so it can be a static argument of
-`jit`; it is passed explicitly and last; `validate` raises `ConfigError` with a
-sentence that names the field and the remedy. `config_flags.py` turns each leaf
-into one absl flag, with the help text given here.
+in `config_parts.py` and `config_model.py`. A config is hashable, so it can be a
+static argument of `jit`; it is passed explicitly and last; `validate` raises
+`ConfigError` with a sentence that names the field and the remedy.
+`config_flags.py` turns each leaf into one absl flag, with the help text given
+here.
 """
 
 from __future__ import annotations
 
 import dataclasses
 
+from llm_jax.config_model import (  # noqa: F401 - handed on
+    LatentConfig, ModelConfig, MoeConfig, RopeScaling, Rules)
 from llm_jax.config_parts import (  # noqa: F401 - handed on
-    CheckpointConfig, ConfigError, LoggingConfig, MeshConfig, ModelConfig,
-    OptimizerConfig, Rules, SamplingConfig, TextConfig, TokenizerConfig,
-    require, require_choice, setting)
+    CheckpointConfig, ConfigError, LoggingConfig, MeshConfig, OptimizerConfig,
+    SamplingConfig, TextConfig, TokenizerConfig, require, require_choice,
+    setting)
 
 
 @dataclasses.dataclass(frozen=True)

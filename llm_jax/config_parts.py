@@ -1,7 +1,7 @@
 """The parts that configs are made of, as frozen dataclasses.
 
 `config.py` puts them together into one root per experiment, and hands all of
-them on: import settings from there.
+them on: import settings from there. The model's are in `config_model.py`.
 """
 
 from __future__ import annotations
@@ -31,84 +31,7 @@ def require_choice(name: str, value: str, choices: tuple[str, ...]) -> None:
           f"{name} is {value!r}; choose one of {', '.join(choices)}.")
 
 
-# --- the model ---------------------------------------------------------------
-
-
-@dataclasses.dataclass(frozen=True)
-class Rules:
-  """Logical array axis -> mesh axes it is split over (empty: replicated).
-
-  The names on the left are those of `ParamSpec.axes` and of `shard(...)`; a
-  misspelt one is an AttributeError at trace time, not a silent replication.
-  """
-  batch: tuple[str, ...] = setting(("data", "fsdp"), "rows of a batch")
-  seq: tuple[str, ...] = setting((), "time, in activations")
-  act_embed: tuple[str, ...] = setting((), "embedding, in activations")
-  act_vocab: tuple[str, ...] = setting(("tensor",), "vocabulary, in logits")
-  vocab: tuple[str, ...] = setting(("tensor",), "vocabulary, in weights")
-  embed: tuple[str, ...] = setting(("fsdp",), "embedding, in weights")
-  heads: tuple[str, ...] = setting(("tensor",), "query heads")
-  kv_heads: tuple[str, ...] = setting(("tensor",), "key/value heads")
-  head_dim: tuple[str, ...] = setting((), "within a head")
-  mlp: tuple[str, ...] = setting(("tensor",), "MLP width")
-  layers: tuple[str, ...] = setting((), "stacked layers")
-  position: tuple[str, ...] = setting((), "learned position table rows")
-
-
-@dataclasses.dataclass(frozen=True)
-class ModelConfig:
-  """A decoder-only Transformer, described by its parts.
-
-  The defaults are Llama-shaped; `llm_jax/model/presets.py` names others.
-  """
-  vocab_size: int = setting(0, "tokens in the vocabulary; 0: the tokenizer's")
-  embed_dim: int = setting(128, "width of the residual stream (D)")
-  num_layers: int = setting(4, "Transformer blocks (L)")
-  num_heads: int = setting(4, "query heads (N)")
-  num_kv_heads: int = setting(4, "key/value heads (K); < heads is GQA")
-  head_dim: int = setting(32, "size of one head (H)")
-  mlp_dim: int = setting(384, "hidden width of the MLP (F)")
-  max_seq_len: int = setting(256, "longest context the model is built for")
-  norm: str = setting("rmsnorm", "rmsnorm | layernorm")
-  norm_eps: float = setting(1e-5, "added to the variance in norms")
-  position: str = setting("rope", "rope | learned")
-  rope_theta: float = setting(10_000.0, "base of the rotary frequencies")
-  mlp: str = setting("swiglu", "swiglu | gelu (tanh form, GPT-2's) | relu2")
-  use_bias: bool = setting(False, "biases in attention and MLP projections")
-  qk_norm: bool = setting(False, "RMS-normalise queries and keys per head")
-  tie_embeddings: bool = setting(True, "the head is the embedding, transposed")
-  init_std: float = setting(0.02, "standard deviation of the initial weights")
-  compute_dtype: str = setting("float32", "float32 | bfloat16 activations")
-  param_dtype: str = setting("float32", "float32 | bfloat16 weights")
-  attention: str = setting("auto", "auto | reference | blockwise | jax")
-  remat: str = setting("none", "none | full: recompute each layer backwards")
-  scan_layers: bool = setting(True, "one compiled body for all layers")
-  rules: Rules = setting(Rules(), "logical axes -> mesh axes")
-
-  def validate(self) -> None:
-    """Raises `ConfigError` where the parts do not fit each other."""
-    require(self.vocab_size > 0, "model.vocab_size must be positive; leave it "
-            "0 in a config only where a tokenizer is given to fill it in.")
-    for name in ("embed_dim", "num_layers", "num_heads", "num_kv_heads",
-                 "head_dim", "mlp_dim", "max_seq_len"):
-      require(getattr(self, name) > 0,
-              f"model.{name} is {getattr(self, name)}; it must be positive.")
-    require(self.num_heads % self.num_kv_heads == 0,
-            f"model.num_heads={self.num_heads} is not divisible by "
-            f"model.num_kv_heads={self.num_kv_heads}; each key/value head "
-            "serves a whole number of query heads.")
-    require(self.position != "rope" or self.head_dim % 2 == 0,
-            f"model.head_dim={self.head_dim} is odd; rotary positions turn "
-            "pairs of channels, so make it even.")
-    require_choice("model.norm", self.norm, ("rmsnorm", "layernorm"))
-    require_choice("model.position", self.position, ("rope", "learned"))
-    require_choice("model.mlp", self.mlp, ("swiglu", "gelu", "relu2"))
-    require_choice("model.attention", self.attention,
-                   ("auto", "reference", "blockwise", "jax"))
-    require_choice("model.remat", self.remat, ("none", "full"))
-    for name in ("compute_dtype", "param_dtype"):
-      require_choice(f"model.{name}", getattr(self, name),
-                     ("float32", "bfloat16", "float64"))
+# --- devices ----------------------------------------------------------------
 
 
 @dataclasses.dataclass(frozen=True)

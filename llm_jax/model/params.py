@@ -76,7 +76,7 @@ def _layer_specs(config: ModelConfig) -> dict[str, Any]:
             for name, axes in (("up", ("mlp",)), ("down", ("act_embed",)),
                                ("gate", ("mlp",)))
             if (spec := mlp.get(name))}
-  if config.qk_norm:
+  if config.qk_norm != "none":
     attention |= {
         "q_norm": ParamSpec((h,), ("head_dim",), fill=1.0),
         "k_norm": ParamSpec((h,), ("head_dim",), fill=1.0),

@@ -43,7 +43,7 @@ def _attention(x_BTD: jax.Array, params: dict[str, Any], rotary: Any,
   q_BTNH, k_BTKH, v_BTKH = (
       layers.project(x_BTD, params[name], params.get(name + "_bias"),
                      "btd,dnh->btnh") for name in ("q", "k", "v"))
-  if config.qk_norm:
+  if config.qk_norm != "none":
     q_BTNH = layers.rms_norm(q_BTNH, params["q_norm"], config.norm_eps)
     k_BTKH = layers.rms_norm(k_BTKH, params["k_norm"], config.norm_eps)
   if rotary is not None:

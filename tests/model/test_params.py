@@ -33,7 +33,7 @@ def test_public_sizes(name, count):
 @pytest.mark.parametrize("changes", [
     {}, {"position": "learned", "norm": "layernorm", "use_bias": True,
          "mlp": "gelu"},
-    {"qk_norm": True, "tie_embeddings": False, "mlp": "relu2"},
+    {"qk_norm": "head", "tie_embeddings": False, "mlp": "relu2"},
     {"use_bias": True, "param_dtype": "bfloat16"}])
 def test_arrays_are_as_specified(changes):
   config = dataclasses.replace(TINY, **changes)
@@ -65,7 +65,7 @@ def test_what_writes_to_the_stream_starts_smaller():
 
 
 def test_a_tensor_depends_on_key_and_path_only():
-  wider = dataclasses.replace(TINY, qk_norm=True, use_bias=True,
+  wider = dataclasses.replace(TINY, qk_norm="head", use_bias=True,
                               position="learned", tie_embeddings=False)
   params = init_params(jax.random.key(3), TINY)
   same = init_params(jax.random.key(3), TINY)

@@ -23,7 +23,7 @@ GPT2 = dataclasses.replace(
 VARIANTS = {
     "llama": LLAMA,
     "gpt2": GPT2,
-    "qk_norm": dataclasses.replace(LLAMA, qk_norm=True, tie_embeddings=True),
+    "qk_norm": dataclasses.replace(LLAMA, qk_norm="head", tie_embeddings=True),
     "relu2": dataclasses.replace(LLAMA, mlp="relu2", num_kv_heads=1),
     "biased_swiglu": dataclasses.replace(LLAMA, use_bias=True),
 }
@@ -83,7 +83,7 @@ def oracle(params, tokens_T, config):
     p, h = layer["attention"], norm(x, layer["attention_norm"])
     q, k, v = (np.einsum("td,dnh->tnh", h, p[n]) + p.get(n + "_bias", 0)
                for n in "qkv")
-    if config.qk_norm:
+    if config.qk_norm != "none":
       q, k = (norm(y, {"scale": p[n]}) for y, n in ((q, "q_norm"),
                                                      (k, "k_norm")))
     update = np.zeros_like(x)

@@ -125,7 +125,7 @@ def qwen3_case():
   model = randomise(transformers.Qwen3ForCausalLM(config))
   ours = ModelConfig(
       vocab_size=V, embed_dim=D, num_layers=L, num_heads=N, num_kv_heads=3,
-      head_dim=12, mlp_dim=80, max_seq_len=T, qk_norm=True,
+      head_dim=12, mlp_dim=80, max_seq_len=T, qk_norm="head",
       tie_embeddings=True)
   return model, llama_params(model, 3, 12, qk_norm=True), ours
 

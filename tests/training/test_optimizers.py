@@ -13,7 +13,7 @@ from llm_jax.training.optimizers import (
 MODEL = ModelConfig(vocab_size=20, embed_dim=8, num_layers=2, num_heads=2,
                     num_kv_heads=1, head_dim=4, mlp_dim=12, max_seq_len=8,
                     norm="layernorm", position="learned", use_bias=True,
-                    qk_norm=True, tie_embeddings=False)
+                    qk_norm="head", tie_embeddings=False)
 
 
 def values(seed):
