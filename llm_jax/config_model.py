@@ -30,6 +30,7 @@ class Rules:
   latent: tuple[str, ...] = setting((), "compressed queries, keys and values")
   mlp: tuple[str, ...] = setting(("tensor",), "MLP width")
   experts: tuple[str, ...] = setting(("expert",), "experts of a mixture")
+  expert_choice: tuple[str, ...] = setting((), "experts, in the router")
   layers: tuple[str, ...] = setting((), "stacked layers")
   position: tuple[str, ...] = setting((), "learned position table rows")
 

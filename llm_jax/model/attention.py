@@ -7,7 +7,12 @@ slot s of the cache holds position s, and a query sees the slots up to its own
 position. In both, a query head reads the key/value head of its group
 (grouped-query attention, Ainslie et al. 2023, arXiv:2305.13245).
 
-    softmax(q kᵀ / √H + mask) v,    softmax and its sums in float32 or wider
+    softmax(cap(scale · q kᵀ) + mask) v,   softmax and its sums in float32 or
+                                           wider; scale is 1/√H unless given
+
+`window` bounds what a query sees to so many tokens, its own included (Beltagy
+et al. 2020, arXiv:2004.05150; Mistral, 2310.06825); 0 is no bound. `softcap`
+is c of cap(x) = c · tanh(x / c) (Gemma 2, 2408.00118); 0 is none.
 
 Kinds, all with the same numbers up to rounding:
   reference  the formula as it stands; holds [T, T]; the oracle of the tests
@@ -19,10 +24,15 @@ Kinds, all with the same numbers up to rounding:
 
 from __future__ import annotations
 
+import functools
 import math
+from typing import Any
 
 import jax
 import jax.numpy as jnp
+
+from llm_jax.model.layers import softcap as cap
+from llm_jax.model.quantization import Int8
 
 # Blocks below 64 leave the matrix products too small to run at full speed;
 # above 128 too much of the masked triangle is computed.
@@ -34,88 +44,112 @@ _MAX_BLOCKS = 16
 def self_attention(
     q_BTNH: jax.Array, k_BTKH: jax.Array, v_BTKH: jax.Array, *,
     segment_ids_BT: jax.Array | None = None, kind: str = "auto",
+    window: int = 0, softcap: float = 0.0, scale: float = 0.0,
 ) -> jax.Array:
   """Causal attention of a sequence to itself.
 
   Args:
     q_BTNH: queries.
     k_BTKH: keys; K divides N.
-    v_BTKH: values.
+    v_BTKH: values; their heads may be of another size than those of q and k.
     segment_ids_BT: tokens attend within their own id only. Padding is a
       segment like any other, so that its rows are finite.
     kind: auto | reference | blockwise | jax.
+    window: tokens that a query sees, its own included; 0: all before it.
+    softcap: bound of the scores; 0: none. `jax` has none and runs `reference`.
+    scale: multiplies q kᵀ; 0: 1/√H.
 
   Returns:
-    out_BTNH, of the dtype of the queries.
+    out_BTNH, of the dtype of the queries and the size of the values.
 
   Raises:
     ValueError: for an unknown kind.
   """
+  scale = scale or 1 / math.sqrt(q_BTNH.shape[-1])
   if kind == "auto":
     kind = "blockwise" if jax.default_backend() == "cpu" else "jax"
   if kind == "blockwise":
-    return _blockwise(q_BTNH, k_BTKH, v_BTKH, segment_ids_BT)
-  if kind == "jax":
-    return _jax_self(q_BTNH, k_BTKH, v_BTKH, segment_ids_BT)
-  if kind != "reference":
+    return _blockwise(q_BTNH, k_BTKH, v_BTKH, segment_ids_BT, window, softcap,
+                      scale)
+  if kind == "jax" and not softcap:
+    return _jax_self(q_BTNH, k_BTKH, v_BTKH, segment_ids_BT, window, scale)
+  if kind not in ("reference", "jax"):
     raise ValueError(f"Unknown attention kind {kind!r}; choose one of auto, "
                      "reference, blockwise, jax.")
-  mask_BTS = _causal_mask(0, q_BTNH.shape[1], segment_ids_BT)
-  return _reference(q_BTNH, k_BTKH, v_BTKH, mask_BTS)
+  T = q_BTNH.shape[1]
+  mask_BTS = _causal_mask(0, T, 0, segment_ids_BT, window)
+  return _attend(_group_heads(q_BTNH, k_BTKH.shape[2]),
+                 k_BTKH.swapaxes(1, 2), v_BTKH.swapaxes(1, 2), mask_BTS,
+                 softcap, scale).astype(q_BTNH.dtype)
 
 
 def cached_attention(
-    q_BTNH: jax.Array, k_BKSH: jax.Array, v_BKSH: jax.Array, *,
-    positions_BT: jax.Array,
+    q_BTNH: jax.Array, k_BKSH: Any, v_BKSH: Any, *, positions_BT: jax.Array,
+    window: int = 0, softcap: float = 0.0, scale: float = 0.0,
 ) -> jax.Array:
   """Attention to a cache whose slot s holds position s, for s ≤ the query's.
 
   Args:
     q_BTNH: queries; T is 1 in decoding, the prompt's length in prefill.
-    k_BKSH: cached keys, those of this call's positions already written.
+    k_BKSH: cached keys, those of this call's positions already written; an
+      array, or `Int8` with one scale per slot.
     v_BKSH: cached values; what is in slots not yet written does not matter,
       as long as it is finite.
     positions_BT: position of each query.
+    window: as for `self_attention`.
+    softcap: likewise.
+    scale: likewise.
 
   Returns:
-    out_BTNH, of the dtype of the queries.
+    out_BTNH, of the dtype of the queries and the size of the values.
   """
-  slots_S = jnp.arange(k_BKSH.shape[2])
-  mask_BTS = slots_S[None, None, :] <= positions_BT[:, :, None]
-  q_BKGTH = _group_heads(q_BTNH, k_BKSH.shape[1])
-  scores_BKGTS = _einsum("BKGTH,BKSH->BKGTS", q_BKGTH, k_BKSH)
-  scores_BKGTS /= math.sqrt(q_BTNH.shape[-1])
-  weights_BKGTS = jax.nn.softmax(
-      _masked(scores_BKGTS, mask_BTS), axis=-1).astype(v_BKSH.dtype)
-  out_BKGTH = _einsum("BKGTS,BKSH->BKGTH", weights_BKGTS, v_BKSH)
-  return _ungroup_heads(out_BKGTH).astype(q_BTNH.dtype)
+  scale = scale or 1 / math.sqrt(q_BTNH.shape[-1])
+  slots_S = jnp.arange(k_BKSH.shape[2])[None, None, :]
+  mask_BTS = slots_S <= positions_BT[:, :, None]
+  if window:
+    mask_BTS &= slots_S > positions_BT[:, :, None] - window
+  return _attend(_group_heads(q_BTNH, k_BKSH.shape[1]), k_BKSH, v_BKSH,
+                 mask_BTS, softcap, scale).astype(q_BTNH.dtype)
 
 
-def _reference(q_BTNH, k_BSKH, v_BSKH, mask_BTS):
+def _attend(q_BKGTH, k_BKSH, v_BKSH, mask_BTS, softcap, scale):
   """The formula; `mask_BTS` (B or 1 leading) is true where T sees S."""
-  B, T, N, H = q_BTNH.shape
-  q_BTKGH = q_BTNH.reshape(B, T, k_BSKH.shape[2], -1, H)
-  scores_BKGTS = _einsum("BTKGH,BSKH->BKGTS", q_BTKGH, k_BSKH) / math.sqrt(H)
-  weights_BKGTS = jax.nn.softmax(
-      _masked(scores_BKGTS, mask_BTS), axis=-1).astype(v_BSKH.dtype)
-  out_BTKGH = _einsum("BKGTS,BSKH->BTKGH", weights_BKGTS, v_BSKH)
-  return out_BTKGH.reshape(B, T, N, H).astype(q_BTNH.dtype)
+  dtype = q_BKGTH.dtype
+  if isinstance(k_BKSH, Int8):
+    # The scales are one per slot, so they come out of both sums over H: the
+    # cache is read as bytes and never held in a wider type.
+    scores_BKGTS = _einsum("BKGTH,BKSH->BKGTS", q_BKGTH,
+                           k_BKSH.values.astype(dtype))
+    scores_BKGTS *= k_BKSH.scales[..., 0][:, :, None, None, :]
+  else:
+    scores_BKGTS = _einsum("BKGTH,BKSH->BKGTS", q_BKGTH, k_BKSH)
+  scores_BKGTS = cap(scores_BKGTS * scale, softcap)
+  weights_BKGTS = jax.nn.softmax(_masked(scores_BKGTS, mask_BTS), axis=-1)
+  if isinstance(v_BKSH, Int8):
+    weights_BKGTS *= v_BKSH.scales[..., 0][:, :, None, None, :]
+    v_BKSH = v_BKSH.values.astype(dtype)
+  return _ungroup_heads(_einsum(
+      "BKGTS,BKSH->BKGTH", weights_BKGTS.astype(v_BKSH.dtype), v_BKSH))
 
 
-def _jax_self(q_BTNH, k_BTKH, v_BTKH, segment_ids_BT):
+def _jax_self(q_BTNH, k_BTKH, v_BTKH, segment_ids_BT, window, scale):
   """`jax.nn.dot_product_attention`, with cuDNN where it has a kernel.
 
-  Its softmax is float32 even where the queries are float64.
+  Its softmax is float32 even where the queries are float64. Values of smaller
+  heads are padded to the keys' size, which it wants.
   """
-  H = q_BTNH.shape[-1]
+  H, V = q_BTNH.shape[-1], v_BTKH.shape[-1]
   cudnn = (jax.default_backend() == "gpu" and H % 8 == 0 and H <= 128
            and q_BTNH.dtype in (jnp.bfloat16, jnp.float16))
   mask_B1TT = None
   if segment_ids_BT is not None:
     mask_B1TT = _same_segment(segment_ids_BT, segment_ids_BT)[:, None]
+  if V < H:
+    v_BTKH = jnp.pad(v_BTKH, ((0, 0), (0, 0), (0, 0), (0, H - V)))
   return jax.nn.dot_product_attention(
-      q_BTNH, k_BTKH, v_BTKH, mask=mask_B1TT, is_causal=True,
-      implementation="cudnn" if cudnn else None)
+      q_BTNH, k_BTKH, v_BTKH, mask=mask_B1TT, is_causal=True, scale=scale,
+      local_window_size=(window - 1, 0) if window else None,
+      implementation="cudnn" if cudnn else None)[..., :V]
 
 
 # --- blockwise ---------------------------------------------------------------
@@ -124,26 +158,27 @@ def _jax_self(q_BTNH, k_BTKH, v_BTKH, segment_ids_BT):
 # sum and recomputes the weights (Dao et al. 2022, arXiv:2205.14135, alg. 4).
 
 
-@jax.custom_vjp
-def _blockwise(q_BTNH, k_BTKH, v_BTKH, segment_ids_BT):
-  return _blockwise_fwd(q_BTNH, k_BTKH, v_BTKH, segment_ids_BT)[0]
+@functools.partial(jax.custom_vjp, nondiff_argnums=(4, 5, 6))
+def _blockwise(q_BTNH, k_BTKH, v_BTKH, segment_ids_BT, window, softcap, scale):
+  return _blockwise_fwd(q_BTNH, k_BTKH, v_BTKH, segment_ids_BT, window,
+                        softcap, scale)[0]
 
 
-def _blockwise_fwd(q_BTNH, k_BTKH, v_BTKH, segment_ids_BT):
-  T, H = q_BTNH.shape[1], q_BTNH.shape[3]
+def _blockwise_fwd(q_BTNH, k_BTKH, v_BTKH, segment_ids_BT, window, softcap,
+                   scale):
   q_BKGTH = _group_heads(q_BTNH, k_BTKH.shape[2])
   k_BKTH, v_BKTH = k_BTKH.swapaxes(1, 2), v_BTKH.swapaxes(1, 2)
   outs, logsums = [], []
-  for start, end in _blocks(T):
-    mask_BtS = _causal_mask(start, end, segment_ids_BT)
+  for start, end, first in _blocks(q_BTNH.shape[1], window):
+    mask_BtS = _causal_mask(start, end, first, segment_ids_BT, window)
     scores_BKGtS = _einsum("BKGtH,BKSH->BKGtS", q_BKGTH[..., start:end, :],
-                           k_BKTH[:, :, :end]) / math.sqrt(H)
-    scores_BKGtS = _masked(scores_BKGtS, mask_BtS)
+                           k_BKTH[:, :, first:end]) * scale
+    scores_BKGtS = _masked(cap(scores_BKGtS, softcap), mask_BtS)
     max_BKGt1 = scores_BKGtS.max(axis=-1, keepdims=True)
     exp_BKGtS = jnp.exp(scores_BKGtS - max_BKGt1)
     sum_BKGt1 = exp_BKGtS.sum(axis=-1, keepdims=True)
     out_BKGtH = _einsum("BKGtS,BKSH->BKGtH", exp_BKGtS.astype(v_BKTH.dtype),
-                        v_BKTH[:, :, :end]) / sum_BKGt1
+                        v_BKTH[:, :, first:end]) / sum_BKGt1
     outs.append(out_BKGtH.astype(q_BTNH.dtype))
     logsums.append(max_BKGt1 + jnp.log(sum_BKGt1))
   out_BKGTH = jnp.concatenate(outs, axis=3)
@@ -153,9 +188,8 @@ def _blockwise_fwd(q_BTNH, k_BTKH, v_BTKH, segment_ids_BT):
   return _ungroup_heads(out_BKGTH), residuals
 
 
-def _blockwise_bwd(residuals, dout_BTNH):
+def _blockwise_bwd(window, softcap, scale, residuals, dout_BTNH):
   q_BKGTH, k_BKTH, v_BKTH, segment_ids_BT, out_BKGTH, logsum_BKGT1 = residuals
-  T, H = q_BKGTH.shape[-2:]
   accumulator = logsum_BKGT1.dtype
   dout_BKGTH = _group_heads(dout_BTNH, k_BKTH.shape[1])
   # Σ_s weight · dweight, the term that softmax's gradient subtracts.
@@ -165,22 +199,26 @@ def _blockwise_bwd(residuals, dout_BTNH):
   dq_blocks = []
   dk_BKTH = jnp.zeros(k_BKTH.shape, accumulator)
   dv_BKTH = jnp.zeros(v_BKTH.shape, accumulator)
-  for start, end in _blocks(T):
+  for start, end, first in _blocks(q_BKGTH.shape[3], window):
     rows = (..., slice(start, end), slice(None))
+    seen = (..., slice(first, end), slice(None))
     q_BKGtH, dout_BKGtH = q_BKGTH[rows], dout_BKGTH[rows]
-    k_BKSH, v_BKSH = k_BKTH[:, :, :end], v_BKTH[:, :, :end]
-    mask_BtS = _causal_mask(start, end, segment_ids_BT)
-    scores_BKGtS = _einsum("BKGtH,BKSH->BKGtS", q_BKGtH, k_BKSH)
-    scores_BKGtS = _masked(scores_BKGtS / math.sqrt(H), mask_BtS)
-    weights_BKGtS = jnp.exp(scores_BKGtS - logsum_BKGT1[rows])
+    k_BKSH, v_BKSH = k_BKTH[seen], v_BKTH[seen]
+    mask_BtS = _causal_mask(start, end, first, segment_ids_BT, window)
+    scores_BKGtS = cap(
+        _einsum("BKGtH,BKSH->BKGtS", q_BKGtH, k_BKSH) * scale, softcap)
+    weights_BKGtS = jnp.exp(_masked(scores_BKGtS, mask_BtS)
+                            - logsum_BKGT1[rows])
     dweights_BKGtS = _einsum("BKGtH,BKSH->BKGtS", dout_BKGtH, v_BKSH)
-    dscores_BKGtS = (weights_BKGtS * (dweights_BKGtS - delta_BKGT1[rows])
-                     / math.sqrt(H)).astype(k_BKTH.dtype)
+    dscores_BKGtS = weights_BKGtS * (dweights_BKGtS - delta_BKGT1[rows])
+    if softcap:  # d cap(x) / dx = 1 - tanh²
+      dscores_BKGtS *= 1 - jnp.square(scores_BKGtS / softcap)
+    dscores_BKGtS = (dscores_BKGtS * scale).astype(k_BKTH.dtype)
     dq_blocks.append(
         _einsum("BKGtS,BKSH->BKGtH", dscores_BKGtS, k_BKSH))
-    dk_BKTH = dk_BKTH.at[:, :, :end].add(
+    dk_BKTH = dk_BKTH.at[seen].add(
         _einsum("BKGtS,BKGtH->BKSH", dscores_BKGtS, q_BKGtH))
-    dv_BKTH = dv_BKTH.at[:, :, :end].add(
+    dv_BKTH = dv_BKTH.at[seen].add(
         _einsum("BKGtS,BKGtH->BKSH", weights_BKGtS.astype(v_BKTH.dtype),
                 dout_BKGtH))
   dq_BTNH = _ungroup_heads(jnp.concatenate(dq_blocks, axis=3))
@@ -192,10 +230,14 @@ def _blockwise_bwd(residuals, dout_BTNH):
 _blockwise.defvjp(_blockwise_fwd, _blockwise_bwd)
 
 
-def _blocks(T: int) -> list[tuple[int, int]]:
-  """Start and end of each block of queries; the last may be shorter."""
+def _blocks(T: int, window: int = 0) -> list[tuple[int, int, int]]:
+  """Start and end of each block of queries (the last may be shorter), and the
+  first key that its window reaches, at the start of a block."""
   block = _MIN_BLOCK * max(1, math.ceil(T / (_MIN_BLOCK * _MAX_BLOCKS)))
-  return [(start, min(start + block, T)) for start in range(0, T, block)]
+  def first(start):
+    return max(0, start - window + 1) // block * block if window else 0
+  return [(start, min(start + block, T), first(start))
+          for start in range(0, T, block)]
 
 
 # --- shared pieces -----------------------------------------------------------
@@ -207,14 +249,18 @@ def _einsum(equation, x, y):
   return jnp.einsum(equation, x, y, preferred_element_type=accumulator)
 
 
-def _causal_mask(start, end, segment_ids_BT):
-  """mask_BtS: queries start..end see keys ..end before them, same segment."""
-  mask_1tS = (jnp.arange(end)[None, None, :]
-              <= jnp.arange(start, end)[None, :, None])
+def _causal_mask(start, end, first, segment_ids_BT, window):
+  """mask_BtS: queries start..end see keys first..end before them, within the
+  window and the same segment."""
+  query_1t1 = jnp.arange(start, end)[None, :, None]
+  key_11S = jnp.arange(first, end)[None, None, :]
+  mask_1tS = key_11S <= query_1t1
+  if window:
+    mask_1tS &= key_11S > query_1t1 - window
   if segment_ids_BT is None:
     return mask_1tS
   return mask_1tS & _same_segment(segment_ids_BT[:, start:end],
-                                  segment_ids_BT[:, :end])
+                                  segment_ids_BT[:, first:end])
 
 
 def _same_segment(query_BT, key_BS):

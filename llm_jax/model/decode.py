@@ -6,17 +6,9 @@ import jax
 import jax.numpy as jnp
 
 from llm_jax.config import ModelConfig
+from llm_jax.model.cache import KVCache, init_cache  # noqa: F401 - handed on
 from llm_jax.model.params import Params
-from llm_jax.model.transformer import KVCache, backbone, unembed
-
-
-def init_cache(batch_size: int, max_len: int, config: ModelConfig) -> KVCache:
-  """An empty cache of `max_len` slots, in `config.compute_dtype`."""
-  shape = (batch_size, config.num_kv_heads, max_len, config.head_dim)
-  def zeros():
-    return tuple(jnp.zeros(shape, config.compute_dtype)
-                 for _ in range(config.num_layers))
-  return KVCache(zeros(), zeros())
+from llm_jax.model.transformer import backbone, unembed
 
 
 def prefill(params: Params, tokens_BT: jax.Array, lengths_B: jax.Array,

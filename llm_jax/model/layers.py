@@ -11,14 +11,27 @@ import jax.numpy as jnp
 from llm_jax.config import ModelConfig
 
 
-def rms_norm(x: jax.Array, scale: jax.Array, eps: float) -> jax.Array:
-  """x / rms(x) · scale over the last axis (Zhang and Sennrich 2019).
+def rms_norm(x: jax.Array, scale: jax.Array, eps: float,
+             offset: float = 0.0) -> jax.Array:
+  """x / rms(x) · (offset + scale) (Zhang and Sennrich 2019, arXiv:1910.07467).
 
   Statistics are taken in float32 (or wider); the result has `x`'s dtype.
+
+  Args:
+    x: any shape.
+    scale: weights of the last axis; or of the last axes, over all of which the
+      mean is then taken.
+    eps: added to the mean square.
+    offset: Gemma stores the distance from 1 and adds it in float32.
   """
+  axes = tuple(range(-scale.ndim, 0))
   wide = x.astype(jnp.promote_types(x.dtype, jnp.float32))
-  inverse = jax.lax.rsqrt(jnp.mean(jnp.square(wide), -1, keepdims=True) + eps)
-  scale = scale.reshape((1,) * (x.ndim - 1) + (-1,))
+  inverse = jax.lax.rsqrt(
+      jnp.mean(jnp.square(wide), axes, keepdims=True) + eps)
+  scale = scale.reshape((1,) * (x.ndim - scale.ndim) + scale.shape)
+  if offset:
+    return (wide * inverse * (offset + scale.astype(wide.dtype))
+            ).astype(x.dtype)
   return (wide * inverse).astype(x.dtype) * scale.astype(x.dtype)
 
 
@@ -39,30 +52,7 @@ def norm(x: jax.Array, params: dict[str, Any],
   """The model's kind of norm over the last axis of `x`."""
   if config.norm == "layernorm":
     return layer_norm(x, params["scale"], params["bias"], config.norm_eps)
-  return rms_norm(x, params["scale"], config.norm_eps)
-
-
-def rotary_angles(positions_BT: jax.Array,
-                  config: ModelConfig) -> tuple[jax.Array, jax.Array]:
-  """cos and sin of the rotary angles, float32 [B, T, 1, H/2] (RoFormer, 2021).
-
-  Angle of pair i at position p: p · theta^(-2i/H).
-  """
-  half = config.head_dim // 2
-  frequencies = config.rope_theta ** (-jnp.arange(half, dtype=jnp.float32)
-                                      / half)
-  angles = (positions_BT[:, :, None, None].astype(jnp.float32)
-            * frequencies[None, None, None, :])
-  return jnp.cos(angles), jnp.sin(angles)
-
-
-def apply_rotary(x_BTNH: jax.Array, cos: jax.Array,
-                 sin: jax.Array) -> jax.Array:
-  """Turns channel pairs (i, i + H/2) by the angles: the Llama convention."""
-  first, second = jnp.split(x_BTNH, 2, axis=-1)
-  cos, sin = cos.astype(x_BTNH.dtype), sin.astype(x_BTNH.dtype)
-  return jnp.concatenate(
-      [first * cos - second * sin, second * cos + first * sin], axis=-1)
+  return rms_norm(x, params["scale"], config.norm_eps, config.norm_offset)
 
 
 def on_one_device() -> bool:
@@ -102,17 +92,30 @@ def project(x: jax.Array, kernel: jax.Array, bias: jax.Array | None,
       (1,) * (out.ndim - bias.ndim) + bias.shape)
 
 
+def activate(up_BTF: jax.Array, gate_BTF: jax.Array | None,
+             config: ModelConfig) -> jax.Array:
+  """The MLP's non-linearity: SwiGLU, GEGLU (Shazeer 2020), GELU or ReLU²."""
+  if config.mlp == "swiglu":
+    return jax.nn.silu(gate_BTF) * up_BTF
+  if config.mlp == "geglu":
+    return jax.nn.gelu(gate_BTF, approximate=True) * up_BTF
+  if config.mlp == "gelu":
+    return jax.nn.gelu(up_BTF, approximate=True)
+  return jnp.square(jax.nn.relu(up_BTF))
+
+
 def mlp(x_BTD: jax.Array, params: dict[str, Any],
         config: ModelConfig) -> jax.Array:
-  """The feed-forward sub-block: SwiGLU (Shazeer 2020), GELU or ReLU²."""
+  """The dense feed-forward sub-block."""
   up_BTF = project(x_BTD, params["up"], params.get("up_bias"), "btd,df->btf")
-  if config.mlp == "swiglu":
+  gate_BTF = None
+  if "gate" in params:
     gate_BTF = project(x_BTD, params["gate"], params.get("gate_bias"),
                        "btd,df->btf")
-    hidden_BTF = jax.nn.silu(gate_BTF) * up_BTF
-  elif config.mlp == "gelu":
-    hidden_BTF = jax.nn.gelu(up_BTF, approximate=True)
-  else:
-    hidden_BTF = jnp.square(jax.nn.relu(up_BTF))
-  return project(hidden_BTF, params["down"], params.get("down_bias"),
-                 "btf,fd->btd")
+  return project(activate(up_BTF, gate_BTF, config), params["down"],
+                 params.get("down_bias"), "btf,fd->btd")
+
+
+def softcap(x: jax.Array, cap: float) -> jax.Array:
+  """cap · tanh(x / cap): bounded scores (Gemma 2, arXiv:2408.00118)."""
+  return cap * jnp.tanh(x / cap) if cap else x

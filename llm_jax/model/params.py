@@ -9,6 +9,7 @@ masks and format conversion are tree maps too.
 from __future__ import annotations
 
 import dataclasses
+import functools
 import math
 from typing import Any
 import zlib
@@ -27,11 +28,13 @@ class ParamSpec:
   """One tensor: its shape, the logical name of each axis, its initial values.
 
   `std` is the standard deviation of a normal; `fill` a constant instead.
+  `dtype` is other than `config.param_dtype` only where the sense demands it.
   """
   shape: tuple[int, ...]
   axes: tuple[str, ...]
   std: float = 0.0
   fill: float | None = None
+  dtype: str = ""
 
   def __post_init__(self):
     if len(self.shape) != len(self.axes):
@@ -39,50 +42,122 @@ class ParamSpec:
 
 
 def _norm_specs(config: ModelConfig) -> dict[str, ParamSpec]:
-  specs = {"scale": ParamSpec((config.embed_dim,), ("act_embed",), fill=1.0)}
+  specs = {"scale": ParamSpec((config.embed_dim,), ("act_embed",),
+                              fill=1.0 - config.norm_offset)}
   if config.norm == "layernorm":
     specs["bias"] = ParamSpec((config.embed_dim,), ("act_embed",), fill=0.0)
   return specs
 
 
-def _layer_specs(config: ModelConfig) -> dict[str, Any]:
-  """One block, without the stacking axis."""
-  d, f, h = config.embed_dim, config.mlp_dim, config.head_dim
+def _attention_specs(config: ModelConfig, out_std: float
+                     ) -> dict[str, ParamSpec]:
+  d, h, std = config.embed_dim, config.head_dim, config.init_std
   n, k = config.num_heads, config.num_kv_heads
-  std = config.init_std
+  query, key = ("heads", "head_dim"), ("kv_heads", "head_dim")
+  specs = {
+      "q": ParamSpec((d, n, h), ("embed", *query), std),
+      "k": ParamSpec((d, k, h), ("embed", *key), std),
+      "v": ParamSpec((d, k, h), ("embed", *key), std),
+      "o": ParamSpec((n, h, d), (*query, "embed"), out_std),
+  }
+  if config.use_bias or config.qkv_bias:
+    specs |= {"q_bias": ParamSpec((n, h), query, fill=0.0),
+              "k_bias": ParamSpec((k, h), key, fill=0.0),
+              "v_bias": ParamSpec((k, h), key, fill=0.0)}
+  if config.use_bias:
+    specs["o_bias"] = ParamSpec((d,), ("act_embed",), fill=0.0)
+  one = 1.0 - config.norm_offset
+  if config.qk_norm == "head":
+    specs |= {name: ParamSpec((h,), ("head_dim",), fill=one)
+              for name in ("q_norm", "k_norm")}
+  elif config.qk_norm == "full":
+    specs |= {"q_norm": ParamSpec((n, h), query, fill=one),
+              "k_norm": ParamSpec((k, h), key, fill=one)}
+  return specs
+
+
+def _latent_specs(config: ModelConfig, out_std: float
+                  ) -> dict[str, ParamSpec]:
+  d, n, std = config.embed_dim, config.num_heads, config.init_std
+  latent, one = config.latent, 1.0 - config.norm_offset
+  qk = latent.nope_dim + latent.rope_dim
+  up = ("latent", "heads", "head_dim")
+  if latent.q_rank:
+    specs = {
+        "q_down": ParamSpec((d, latent.q_rank), ("embed", "latent"), std),
+        "q_down_norm": ParamSpec((latent.q_rank,), ("latent",), fill=one),
+        "q_up": ParamSpec((latent.q_rank, n, qk), up, std)}
+  else:
+    specs = {"q": ParamSpec((d, n, qk), ("embed", "heads", "head_dim"), std)}
+  return specs | {
+      "kv_down": ParamSpec((d, latent.kv_rank + latent.rope_dim),
+                           ("embed", "latent"), std),
+      "kv_norm": ParamSpec((latent.kv_rank,), ("latent",), fill=one),
+      "k_up": ParamSpec((latent.kv_rank, n, latent.nope_dim), up, std),
+      "v_up": ParamSpec((latent.kv_rank, n, latent.v_dim), up, std),
+      "o": ParamSpec((n, latent.v_dim, d), ("heads", "head_dim", "embed"),
+                     out_std)}
+
+
+def _mlp_specs(config: ModelConfig, width: int, out_std: float
+               ) -> dict[str, ParamSpec]:
+  d, std = config.embed_dim, config.init_std
+  specs = {"up": ParamSpec((d, width), ("embed", "mlp"), std),
+           "down": ParamSpec((width, d), ("mlp", "embed"), out_std)}
+  if config.mlp in ("swiglu", "geglu"):
+    specs["gate"] = ParamSpec((d, width), ("embed", "mlp"), std)
+  if config.use_bias:
+    specs |= {name + "_bias": ParamSpec((spec.shape[1],), axes, fill=0.0)
+              for name, axes in (("up", ("mlp",)), ("down", ("act_embed",)),
+                                 ("gate", ("mlp",)))
+              if (spec := specs.get(name))}
+  return specs
+
+
+def _moe_specs(config: ModelConfig, out_std: float) -> dict[str, Any]:
+  d, moe, std = config.embed_dim, config.moe, config.init_std
+  e, f = moe.num_experts, moe.mlp_dim
+  specs = {
+      "router": ParamSpec((d, e), ("embed", "expert_choice"), std),
+      "gate": ParamSpec((e, d, f), ("experts", "embed", "mlp"), std),
+      "up": ParamSpec((e, d, f), ("experts", "embed", "mlp"), std),
+      "down": ParamSpec((e, f, d), ("experts", "mlp", "embed"), out_std)}
+  if moe.correction_bias:
+    specs["router_bias"] = ParamSpec((e,), ("expert_choice",), fill=0.0,
+                                     dtype="float32")
+  if moe.shared_dim:
+    specs["shared"] = _mlp_specs(config, moe.shared_dim, out_std)
+  return specs
+
+
+def _layer_specs(config: ModelConfig, dense: bool) -> dict[str, Any]:
+  """One block, without the stacking axis."""
   # What writes to the residual stream starts smaller, so that the stream's
   # variance does not grow with depth (GPT-2, Radford et al. 2019, section 2.3).
-  out_std = std / math.sqrt(2 * config.num_layers)
-  attention = {
-      "q": ParamSpec((d, n, h), ("embed", "heads", "head_dim"), std),
-      "k": ParamSpec((d, k, h), ("embed", "kv_heads", "head_dim"), std),
-      "v": ParamSpec((d, k, h), ("embed", "kv_heads", "head_dim"), std),
-      "o": ParamSpec((n, h, d), ("heads", "head_dim", "embed"), out_std),
-  }
-  mlp = {
-      "up": ParamSpec((d, f), ("embed", "mlp"), std),
-      "down": ParamSpec((f, d), ("mlp", "embed"), out_std),
-  }
-  if config.mlp == "swiglu":
-    mlp["gate"] = ParamSpec((d, f), ("embed", "mlp"), std)
-  if config.use_bias:
-    attention |= {
-        "q_bias": ParamSpec((n, h), ("heads", "head_dim"), fill=0.0),
-        "k_bias": ParamSpec((k, h), ("kv_heads", "head_dim"), fill=0.0),
-        "v_bias": ParamSpec((k, h), ("kv_heads", "head_dim"), fill=0.0),
-        "o_bias": ParamSpec((d,), ("act_embed",), fill=0.0),
-    }
-    mlp |= {name + "_bias": ParamSpec((spec.shape[1],), axes, fill=0.0)
-            for name, axes in (("up", ("mlp",)), ("down", ("act_embed",)),
-                               ("gate", ("mlp",)))
-            if (spec := mlp.get(name))}
-  if config.qk_norm != "none":
-    attention |= {
-        "q_norm": ParamSpec((h,), ("head_dim",), fill=1.0),
-        "k_norm": ParamSpec((h,), ("head_dim",), fill=1.0),
-    }
-  return {"attention_norm": _norm_specs(config), "attention": attention,
-          "mlp_norm": _norm_specs(config), "mlp": mlp}
+  out_std = config.init_std / math.sqrt(2 * config.num_layers)
+  specs: dict[str, Any] = {
+      "attention": (_latent_specs if config.latent.kv_rank
+                    else _attention_specs)(config, out_std)}
+  if dense:
+    specs["mlp"] = _mlp_specs(config, config.mlp_dim, out_std)
+  else:
+    specs["moe"] = _moe_specs(config, out_std)
+  if config.norm_placement in ("pre", "both"):
+    specs |= {"attention_norm": _norm_specs(config),
+              "mlp_norm": _norm_specs(config)}
+  if config.norm_placement in ("post", "both"):
+    specs |= {"attention_post_norm": _norm_specs(config),
+              "mlp_post_norm": _norm_specs(config)}
+  return specs
+
+
+def layer_groups(config: ModelConfig) -> list[tuple[int, bool]]:
+  """(layers, whether their MLP is dense) of each run of equal layers."""
+  if not config.moe.num_experts:
+    return [(config.num_layers, True)]
+  dense = config.moe.first_dense
+  groups = [(dense, True), (config.num_layers - dense, False)]
+  return [group for group in groups if group[0]]
 
 
 def is_spec(x: Any) -> bool:
@@ -98,15 +173,17 @@ def _stack(spec: ParamSpec, repeats: int) -> ParamSpec:
 def param_specs(config: ModelConfig) -> Params:
   """Tree of `ParamSpec`: everything there is to know of the weights.
 
-  `layers` is a list of groups; a group's tensors are stacked [repeats, ...] and
-  scanned. Today every model is one group of `num_layers` equal blocks.
+  `layers` is a list of groups, the runs of layers with the same tensors: one,
+  or two where a mixture of experts begins with dense layers. A group's tensors
+  are stacked [repeats, ...] and scanned.
   """
   v, d = config.vocab_size, config.embed_dim
   specs: Params = {
       "embed": {"tokens": ParamSpec((v, d), ("vocab", "embed"),
                                     config.init_std)},
-      "layers": [jax.tree.map(lambda s: _stack(s, config.num_layers),
-                              _layer_specs(config), is_leaf=is_spec)],
+      "layers": [jax.tree.map(functools.partial(_stack, repeats=repeats),
+                              _layer_specs(config, dense), is_leaf=is_spec)
+                 for repeats, dense in layer_groups(config)],
       "final_norm": _norm_specs(config),
   }
   if config.position == "learned":
@@ -133,11 +210,11 @@ def init_params(key: jax.Array, config: ModelConfig) -> Params:
     Nested dict of arrays of `config.param_dtype`, shaped as `param_specs`.
   """
   config.validate()
-  dtype = jnp.dtype(config.param_dtype)
   leaves, treedef = jax.tree_util.tree_flatten_with_path(
       param_specs(config), is_leaf=is_spec)
 
   def make(path, spec):
+    dtype = jnp.dtype(spec.dtype or config.param_dtype)
     if spec.fill is not None:
       return jnp.full(spec.shape, spec.fill, dtype)
     # crc32, because Python salts its own hash() anew in each process.

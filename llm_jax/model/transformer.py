@@ -10,93 +10,110 @@ from __future__ import annotations
 
 from typing import Any
 
-import flax.struct
 import jax
 import jax.numpy as jnp
 
 from llm_jax.config import ModelConfig
 from llm_jax.model import layers
 from llm_jax.model.attention import cached_attention, self_attention
+from llm_jax.model.cache import KVCache, write_slots
+from llm_jax.model.latent_attention import latent_attention
+from llm_jax.model.moe import moe
 from llm_jax.model.params import Params
+from llm_jax.model.rotary import apply_rotary, rotary_angles
 from llm_jax.sharding import shard
-
-
-@flax.struct.dataclass
-class KVCache:
-  """Keys and values of what was read so far; slot s holds position s.
-
-  One array [B, K, S, H] per layer rather than a stack [L, ...]: each is then
-  updated in place, where slicing a stack would copy it. The slots are within
-  the heads because a decoding step's matrix products are batched over (B, K):
-  any other order would transpose the whole cache for every token.
-  """
-  k: tuple[jax.Array, ...]
-  v: tuple[jax.Array, ...]
 
 
 def _attention(x_BTD: jax.Array, params: dict[str, Any], rotary: Any,
                segment_ids_BT: jax.Array | None,
-               positions_BT: jax.Array,
-               cache_kv: tuple[jax.Array, jax.Array] | None,
-               config: ModelConfig) -> tuple[jax.Array, Any]:
+               positions_BT: jax.Array, cache_kv: tuple[Any, Any] | None,
+               window: int, config: ModelConfig) -> tuple[jax.Array, Any]:
   """The attention sub-block; returns (output_BTD, this layer's new cache)."""
+  if config.latent.kv_rank:
+    cached = None if cache_kv is None else cache_kv[0]
+    out_BTD, cached = latent_attention(x_BTD, params, rotary, segment_ids_BT,
+                                       positions_BT, cached, config)
+    return out_BTD, (cached, None)
   q_BTNH, k_BTKH, v_BTKH = (
       layers.project(x_BTD, params[name], params.get(name + "_bias"),
                      "btd,dnh->btnh") for name in ("q", "k", "v"))
   if config.qk_norm != "none":
-    q_BTNH = layers.rms_norm(q_BTNH, params["q_norm"], config.norm_eps)
-    k_BTKH = layers.rms_norm(k_BTKH, params["k_norm"], config.norm_eps)
+    q_BTNH, k_BTKH = (
+        layers.rms_norm(x, params[name], config.norm_eps, config.norm_offset)
+        for x, name in ((q_BTNH, "q_norm"), (k_BTKH, "k_norm")))
   if rotary is not None:
-    q_BTNH = layers.apply_rotary(q_BTNH, *rotary)
-    k_BTKH = layers.apply_rotary(k_BTKH, *rotary)
+    q_BTNH = apply_rotary(q_BTNH, *rotary)
+    k_BTKH = apply_rotary(k_BTKH, *rotary)
+  scores = {"window": window, "softcap": config.attention_softcap,
+            "scale": config.attention_scale}
   if cache_kv is None:
     out_BTNH = self_attention(q_BTNH, k_BTKH, v_BTKH,
                               segment_ids_BT=segment_ids_BT,
-                              kind=config.attention)
+                              kind=config.attention, **scores)
   else:
-    rows_B11 = jnp.arange(x_BTD.shape[0])[:, None, None]
-    heads_1K1 = jnp.arange(config.num_kv_heads)[None, :, None]
-    k_BKSH, v_BKSH = (
-        cached.at[rows_B11, heads_1K1, positions_BT[:, None, :]].set(
-            new.swapaxes(1, 2).astype(cached.dtype))
-        for cached, new in zip(cache_kv, (k_BTKH, v_BTKH)))
-    cache_kv = (k_BKSH, v_BKSH)
-    out_BTNH = cached_attention(q_BTNH, k_BKSH, v_BKSH,
-                                positions_BT=positions_BT)
+    cache_kv = (write_slots(cache_kv[0], k_BTKH, positions_BT),
+                write_slots(cache_kv[1], v_BTKH, positions_BT))
+    out_BTNH = cached_attention(q_BTNH, *cache_kv, positions_BT=positions_BT,
+                                **scores)
   return layers.project(out_BTNH, params["o"], params.get("o_bias"),
                         "btnh,nhd->btd"), cache_kv
 
 
-def block(x_BTD: jax.Array, params: dict[str, Any], rotary: Any,
+def block(x_BTD: jax.Array, params: dict[str, Any], rotary: dict[str, Any],
           segment_ids_BT: jax.Array | None, positions_BT: jax.Array,
-          cache_kv: tuple[jax.Array, jax.Array] | None,
-          config: ModelConfig) -> tuple[jax.Array, Any]:
-  """One pre-norm Transformer block.
+          cache_kv: tuple[Any, Any] | None, kind: str, config: ModelConfig
+          ) -> tuple[jax.Array, Any, jax.Array]:
+  """One Transformer block.
 
   Args:
     x_BTD: residual stream.
     params: this block's tensors, without a stacking axis.
-    rotary: (cos, sin) of `layers.rotary_angles`, or None.
+    rotary: of `rotary_of_kinds`.
     segment_ids_BT: int32 document of each token, or None: one document a row.
     positions_BT: int32 positions; with a cache also the slots written.
-    cache_kv: this layer's (k_BKSH, v_BKSH), or None.
+    cache_kv: this layer's entries of `KVCache`, or None.
+    kind: of `config.layer_pattern`.
     config: the model.
 
   Returns:
-    (x_BTD, cache_kv), both updated.
+    (x_BTD, cache_kv, both updated, load-balancing loss: 0 without experts).
   """
+  def add(x_BTD, update_BTD, name):
+    if name in params:
+      update_BTD = layers.norm(update_BTD, params[name], config)
+    return shard(x_BTD + update_BTD, "batch", "seq", "act_embed",
+                 rules=config.rules)
+
+  def before(x_BTD, name):
+    return (layers.norm(x_BTD, params[name], config) if name in params
+            else x_BTD)
+
+  window = config.window if kind.startswith("local") else 0
   with jax.named_scope("attention"):
-    normed = layers.norm(x_BTD, params["attention_norm"], config)
-    update, cache_kv = _attention(normed, params["attention"], rotary,
-                                  segment_ids_BT, positions_BT, cache_kv,
-                                  config)
-    x_BTD = shard(x_BTD + update, "batch", "seq", "act_embed",
-                  rules=config.rules)
+    update_BTD, cache_kv = _attention(
+        before(x_BTD, "attention_norm"), params["attention"], rotary[kind],
+        segment_ids_BT, positions_BT, cache_kv, window, config)
+    x_BTD = add(x_BTD, update_BTD, "attention_post_norm")
+  balance = jnp.zeros(())
   with jax.named_scope("mlp"):
-    normed = layers.norm(x_BTD, params["mlp_norm"], config)
-    x_BTD = shard(x_BTD + layers.mlp(normed, params["mlp"], config),
-                  "batch", "seq", "act_embed", rules=config.rules)
-  return x_BTD, cache_kv
+    normed_BTD = before(x_BTD, "mlp_norm")
+    if "moe" in params:
+      update_BTD, balance = moe(normed_BTD, params["moe"], config)
+    else:
+      update_BTD = layers.mlp(normed_BTD, params["mlp"], config)
+    x_BTD = add(x_BTD, update_BTD, "mlp_post_norm")
+  return x_BTD, cache_kv, balance
+
+
+def rotary_of_kinds(positions_BT: jax.Array, config: ModelConfig
+                    ) -> dict[str, Any]:
+  """(cos, sin) for each kind of layer that the model has; None: no rotation."""
+  rotary = {}
+  for kind in sorted(set(config.layer_pattern)):
+    turned = config.position == "rope" and not kind.endswith("_nope")
+    rotary[kind] = (rotary_angles(positions_BT, config, local=kind == "local")
+                    if turned else None)
+  return rotary
 
 
 def unstack_layers(params: Params) -> Params:
@@ -135,7 +152,7 @@ def backbone(params: Params, tokens_BT: jax.Array, config: ModelConfig, *,
 
   Returns:
     (hidden_BTD after the final norm, the updated cache or None, aux losses:
-    none for a dense model).
+    with experts {"balance_loss": mean over their layers}, else {}).
   """
   dtype = jnp.dtype(config.compute_dtype)
   if positions_BT is None:
@@ -146,33 +163,77 @@ def backbone(params: Params, tokens_BT: jax.Array, config: ModelConfig, *,
     x_BTD = params["embed"]["tokens"].astype(dtype)[tokens_BT]
     if config.position == "learned":
       x_BTD += params["embed"]["positions"].astype(dtype)[positions_BT]
+    if config.embed_scale != 1.0:
+      x_BTD *= jnp.asarray(config.embed_scale, dtype)
     x_BTD = shard(x_BTD, "batch", "seq", "act_embed", rules=config.rules)
-  rotary = (layers.rotary_angles(positions_BT, config)
-            if config.position == "rope" else None)
+  rotary = rotary_of_kinds(positions_BT, config)
 
   if cache is not None:
-    blocks = [layer for group in unstack_layers(params)["layers"]
-              for layer in group]
-    new_k, new_v = [], []
-    for layer, cache_kv in zip(blocks, zip(cache.k, cache.v), strict=True):
-      x_BTD, (k, v) = block(x_BTD, layer, rotary, None, positions_BT, cache_kv,
-                            config)
-      new_k.append(k)
-      new_v.append(v)
-    cache = KVCache(tuple(new_k), tuple(new_v))
+    x_BTD, cache, balance = _cached_blocks(params, x_BTD, rotary, positions_BT,
+                                           cache, config)
   else:
+    x_BTD, balance = _blocks(params, x_BTD, rotary, segment_ids_BT,
+                             positions_BT, config)
+  aux = {}
+  if config.moe.num_experts:
+    aux["balance_loss"] = balance / (
+        config.num_layers - config.moe.first_dense)
+  return layers.norm(x_BTD, params["final_norm"], config), cache, aux
+
+
+def _cached_blocks(params, x_BTD, rotary, positions_BT, cache, config):
+  """All blocks, unstacked: a slice of a stack would copy the weights."""
+  blocks = [layer for group in unstack_layers(params)["layers"]
+            for layer in group]
+  entries, total = [], 0.0
+  for number, layer in enumerate(blocks):
+    x_BTD, entry, balance = block(
+        x_BTD, layer, rotary, None, positions_BT,
+        (cache.k[number], cache.v[number]), config.layer_kind(number), config)
+    entries.append(entry)
+    total += balance
+  return x_BTD, KVCache(*zip(*entries, strict=True)), total
+
+
+def _blocks(params, x_BTD, rotary, segment_ids_BT, positions_BT, config):
+  """All blocks: scanned, a period of the layer pattern at a time, or one after
+  the other."""
+  def run(x_BTD, layer, kind):
     def body(x_BTD, layer):
-      return block(x_BTD, layer, rotary, segment_ids_BT, positions_BT, None,
-                   config)
+      x_BTD, _, balance = block(x_BTD, layer, rotary, segment_ids_BT,
+                                positions_BT, None, kind, config)
+      return x_BTD, balance
     if config.remat == "full":
       body = jax.checkpoint(body)
-    for group in params["layers"]:
-      if isinstance(group, dict) and config.scan_layers:
-        x_BTD, _ = jax.lax.scan(body, x_BTD, group)
-      else:
-        for layer in unstack_layers({"layers": [group]})["layers"][0]:
-          x_BTD, _ = body(x_BTD, layer)
-  return layers.norm(x_BTD, params["final_norm"], config), cache, {}
+    return body(x_BTD, layer)
+
+  total, first = jnp.zeros(()), 0
+  for group in params["layers"]:
+    stacked = isinstance(group, dict)
+    repeats = (jax.tree.leaves(group)[0].shape[0] if stacked else len(group))
+    scanned, period = 0, len(config.layer_pattern)
+    if stacked and config.scan_layers:
+      scanned = repeats // period * period
+    kinds = [config.layer_kind(first + i) for i in range(repeats)]
+    if scanned:
+      def body(x_BTD, period_layers):
+        balances = 0.0
+        for i, kind in enumerate(kinds[:period]):  # noqa: B023 - used at once
+          x_BTD, balance = run(
+              x_BTD, jax.tree.map(lambda w, i=i: w[i], period_layers), kind)
+          balances += balance
+        return x_BTD, balances
+      periods = jax.tree.map(
+          lambda w: w[:scanned].reshape(-1, period, *w.shape[1:]), group)  # noqa: B023
+      x_BTD, balances = jax.lax.scan(body, x_BTD, periods)
+      total += jnp.sum(balances)
+    for i in range(scanned, repeats):
+      layer = (jax.tree.map(lambda w, i=i: w[i], group) if stacked
+               else group[i])
+      x_BTD, balance = run(x_BTD, layer, kinds[i])
+      total += balance
+    first += repeats
+  return x_BTD, total
 
 
 def unembed(params: Params, hidden_BTD: jax.Array,
@@ -193,6 +254,7 @@ def unembed(params: Params, hidden_BTD: jax.Array,
     else:
       logits_BTV = jnp.einsum("btd,dv->btv", hidden_BTD, kernel_DV,
                               preferred_element_type=wide)
+    logits_BTV = layers.softcap(logits_BTV, config.logit_softcap)
     return shard(logits_BTV, "batch", "seq", "act_vocab", rules=config.rules)
 
 

@@ -9,10 +9,10 @@ import numpy as np
 import pytest
 
 from llm_jax.config import ModelConfig
-from llm_jax.model import layers
 from llm_jax.model.params import init_params
+from llm_jax.model.rotary import apply_rotary, rotary_angles
 from llm_jax.model.transformer import (
-    backbone, block, forward, unembed, unstack_layers)
+    backbone, block, forward, rotary_of_kinds, unembed, unstack_layers)
 
 LLAMA = ModelConfig(vocab_size=61, embed_dim=32, num_layers=2, num_heads=4,
                     num_kv_heads=2, head_dim=8, mlp_dim=48, max_seq_len=80,
@@ -275,7 +275,7 @@ def test_rotary_depends_on_distance_only():
   """⟨rotate(q, i), rotate(k, j)⟩ is a function of i - j (RoFormer, eq. 11)."""
   q, k = (jax.random.normal(jax.random.key(i), (1, 1, 1, 8)) for i in (0, 1))
   def score(i, j):
-    turned = [layers.apply_rotary(x, *layers.rotary_angles(
+    turned = [apply_rotary(x, *rotary_angles(
         jnp.array([[p]]), LLAMA)) for x, p in ((q, i), (k, j))]
     return float(jnp.vdot(*turned))
   np.testing.assert_allclose(score(9, 4), score(6, 1), rtol=1e-5)
@@ -293,6 +293,7 @@ def test_block_adds_to_the_residual_stream():
                     "down": jnp.zeros_like(layer["mlp"]["down"])}}
   x_BTD = jax.random.normal(jax.random.key(0), (2, 5, 32))
   positions_BT = jnp.broadcast_to(jnp.arange(5)[None], (2, 5))
-  rotary = layers.rotary_angles(positions_BT, config)
-  out_BTD, _ = block(x_BTD, zeroed, rotary, None, positions_BT, None, config)
+  rotary = rotary_of_kinds(positions_BT, config)
+  out_BTD, _, _ = block(x_BTD, zeroed, rotary, None, positions_BT, None,
+                        "global", config)
   np.testing.assert_array_equal(out_BTD, x_BTD)
