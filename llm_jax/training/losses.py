@@ -76,11 +76,18 @@ def language_model_loss(params: Any, frozen: Any, batch: dict[str, jax.Array],
     config: the model.
 
   Returns:
-    `next_token_loss` of the batch.
+    `next_token_loss` of the batch. With experts, plus `moe.balance_coef` times
+    their load-balancing loss, per target: a product of means, so that of a
+    microbatch, not of the batch.
   """
   del frozen, step
-  hidden_BTD, _, _ = backbone(params, batch["tokens"], config,
-                              positions_BT=batch["positions"],
-                              segment_ids_BT=batch["segment_ids"])
-  return next_token_loss(unembed(params, hidden_BTD, config),
-                         batch["targets"], batch["loss_mask"])
+  hidden_BTD, _, aux = backbone(params, batch["tokens"], config,
+                                positions_BT=batch["positions"],
+                                segment_ids_BT=batch["segment_ids"])
+  loss_sum, told = next_token_loss(unembed(params, hidden_BTD, config),
+                                   batch["targets"], batch["loss_mask"])
+  if "balance_loss" in aux:
+    balance = aux["balance_loss"] * told.weight
+    loss_sum += config.moe.balance_coef * balance
+    told = told.replace(metrics={"balance_loss": (balance, told.weight)})
+  return loss_sum, told
