@@ -28,6 +28,7 @@ class Rules:
   kv_heads: tuple[str, ...] = setting(("tensor",), "key/value heads")
   head_dim: tuple[str, ...] = setting((), "within a head")
   latent: tuple[str, ...] = setting((), "compressed queries, keys and values")
+  low_rank: tuple[str, ...] = setting((), "inner axis of LoRA updates")
   mlp: tuple[str, ...] = setting(("tensor",), "MLP width")
   experts: tuple[str, ...] = setting(("expert",), "experts of a mixture")
   expert_choice: tuple[str, ...] = setting((), "experts, in the router")

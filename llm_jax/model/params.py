@@ -17,7 +17,7 @@ import zlib
 import jax
 import jax.numpy as jnp
 
-from llm_jax.config import ModelConfig
+from llm_jax.config import ModelConfig, Rules
 from llm_jax.sharding import partition_spec
 
 Params = dict[str, Any]
@@ -196,11 +196,7 @@ def param_specs(config: ModelConfig) -> Params:
 
 
 def init_params(key: jax.Array, config: ModelConfig) -> Params:
-  """Initial parameters.
-
-  A tensor's values depend on the key and on the tensor's own path only, so
-  adding a tensor leaves the others as they were. (JAX's counter-based generator
-  gives the same values however the result is sharded.)
+  """Initial parameters: `init_tensors` of `param_specs`.
 
   Args:
     key: a `jax.random.key`.
@@ -210,26 +206,46 @@ def init_params(key: jax.Array, config: ModelConfig) -> Params:
     Nested dict of arrays of `config.param_dtype`, shaped as `param_specs`.
   """
   config.validate()
+  return init_tensors(key, param_specs(config), config.param_dtype)
+
+
+def init_tensors(key: jax.Array, specs: Params, dtype: str) -> Params:
+  """Initial values of a tree of specs.
+
+  A tensor's values depend on the key and on the tensor's own path only, so
+  adding a tensor leaves the others as they were. (JAX's counter-based generator
+  gives the same values however the result is sharded.)
+
+  Args:
+    key: a `jax.random.key`.
+    specs: tree of `ParamSpec`.
+    dtype: of tensors whose spec names none.
+  """
   leaves, treedef = jax.tree_util.tree_flatten_with_path(
-      param_specs(config), is_leaf=is_spec)
+      specs, is_leaf=is_spec)
 
   def make(path, spec):
-    dtype = jnp.dtype(spec.dtype or config.param_dtype)
+    leaf_dtype = jnp.dtype(spec.dtype or dtype)
     if spec.fill is not None:
-      return jnp.full(spec.shape, spec.fill, dtype)
+      return jnp.full(spec.shape, spec.fill, leaf_dtype)
     # crc32, because Python salts its own hash() anew in each process.
     leaf_key = jax.random.fold_in(
         key, zlib.crc32(jax.tree_util.keystr(path).encode()))
     values = jax.random.normal(leaf_key, spec.shape, jnp.float32)
-    return (spec.std * values).astype(dtype)
+    return (spec.std * values).astype(leaf_dtype)
 
   return treedef.unflatten([make(path, spec) for path, spec in leaves])
 
 
 def param_shardings(config: ModelConfig) -> Params:
   """Tree of `PartitionSpec`, shaped as the parameters."""
-  return jax.tree.map(lambda s: partition_spec(s.axes, config.rules),
-                      param_specs(config), is_leaf=is_spec)
+  return tensor_shardings(param_specs(config), config.rules)
+
+
+def tensor_shardings(specs: Params, rules: Rules) -> Params:
+  """Tree of `PartitionSpec`, shaped as `specs`."""
+  return jax.tree.map(lambda s: partition_spec(s.axes, rules), specs,
+                      is_leaf=is_spec)
 
 
 def count_params(config: ModelConfig) -> int:
