@@ -15,9 +15,9 @@ import dataclasses
 from llm_jax.config_model import (  # noqa: F401 - handed on
     LatentConfig, ModelConfig, MoeConfig, RopeScaling, Rules)
 from llm_jax.config_parts import (  # noqa: F401 - handed on
-    CheckpointConfig, ConfigError, LoggingConfig, MeshConfig, OptimizerConfig,
-    SamplingConfig, TextConfig, TokenizerConfig, require, require_choice,
-    setting)
+    CheckpointConfig, ConfigError, LoggingConfig, LoraConfig, MeshConfig,
+    OptimizerConfig, SamplingConfig, TextConfig, TokenizerConfig, require,
+    require_choice, setting)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -153,10 +153,20 @@ class SftConfig(TrainRunConfig):
   data: SftDataConfig = setting(SftDataConfig(), "conversations")
   workdir: str = setting("runs/sft", "directory of this run")
   init_from: str = setting("runs/pretrain", "the base model")
+  lora: LoraConfig = setting(LoraConfig(), "train an adapter, not the model")
   plateau_metric: str = setting("", "stop when this validation loss stops "
                                 "falling, e.g. sums; empty: run all steps")
   plateau_patience: int = setting(2, "validations without improvement")
   plateau_min_delta: float = setting(0.005, "relative fall that counts")
+
+  def validate(self) -> None:
+    """Raises `ConfigError` at the first setting that cannot work."""
+    super().validate()
+    self.lora.validate()
+    require(not self.lora.rank or self.optimizer.name == "adamw",
+            f"optimizer.name={self.optimizer.name} orthogonalises whole "
+            "matrices, which the factors of lora.rank="
+            f"{self.lora.rank} are not; set --optimizer.name=adamw.")
 
 
 @dataclasses.dataclass(frozen=True)

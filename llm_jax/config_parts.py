@@ -83,6 +83,36 @@ class OptimizerConfig:
             f"{self.warmup_steps}; it cannot be negative.")
 
 
+# What LoRA may update, by its name in the parameter tree.
+LORA_TARGETS = ("q", "k", "v", "o", "gate", "up", "down", "q_down", "q_up",
+                "kv_down", "k_up", "v_up", "head")
+
+
+@dataclasses.dataclass(frozen=True)
+class LoraConfig:
+  """Low-rank updates of a frozen model (Hu et al. 2021, arXiv:2106.09685)."""
+  rank: int = setting(0, "rank of the updates (r); 0: no LoRA, all is trained")
+  alpha: float = setting(16.0, "the updates are multiplied by alpha / rank")
+  rank_stabilized: bool = setting(False, "by alpha / sqrt(rank) instead "
+                                  "(rsLoRA)")
+  targets: tuple[str, ...] = setting(
+      LORA_TARGETS[:-1], "kernels to update, those that the model has of: "
+      + ", ".join(LORA_TARGETS))
+
+  @property
+  def scale(self) -> float:
+    """s = α/r, or α/√r (Kalajdzievski 2023, arXiv:2312.03732)."""
+    return self.alpha / (self.rank**0.5 if self.rank_stabilized else self.rank)
+
+  def validate(self) -> None:
+    """Raises `ConfigError` for updates that cannot be."""
+    require(self.rank >= 0, f"lora.rank is {self.rank}; it cannot be negative "
+            "(0 trains all parameters).")
+    require(self.alpha > 0, f"lora.alpha is {self.alpha}; it must be positive.")
+    for target in self.targets:
+      require_choice("lora.targets", target, LORA_TARGETS)
+
+
 @dataclasses.dataclass(frozen=True)
 class LoggingConfig:
   """Where metrics go and how often."""

@@ -9,6 +9,7 @@ import jax
 import jax.numpy as jnp
 
 from llm_jax.config import ModelConfig
+from llm_jax.model.lora import LowRank
 
 
 def rms_norm(x: jax.Array, scale: jax.Array, eps: float,
@@ -61,7 +62,7 @@ def on_one_device() -> bool:
   return mesh.empty or mesh.size == 1
 
 
-def project(x: jax.Array, kernel: jax.Array, bias: jax.Array | None,
+def project(x: jax.Array, kernel: jax.Array | LowRank, bias: jax.Array | None,
             equation: str) -> jax.Array:
   """`einsum(equation, x, kernel)` in `x`'s dtype, plus `bias` if there is one.
 
@@ -69,13 +70,15 @@ def project(x: jax.Array, kernel: jax.Array, bias: jax.Array | None,
 
   Args:
     x: [B, T, ...inputs].
-    kernel: [...inputs, ...outputs].
+    kernel: [...inputs, ...outputs]; of a `LowRank` it is not made whole.
     bias: [...outputs] or None.
     equation: contracts all axes of `x` but B and T.
 
   Returns:
     [B, T, ...outputs].
   """
+  if isinstance(kernel, LowRank):
+    return project(x, kernel.kernel, bias, equation) + kernel.update(x)
   kernel = kernel.astype(x.dtype)
   if on_one_device():
     # The same as one product of matrices: XLA:CPU runs that faster, backwards
