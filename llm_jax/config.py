@@ -203,11 +203,10 @@ class RlConfig(TrainRunConfig):
     self.sampling.validate()
     require(self.sampling.temperature > 0, "sampling.temperature is 0: greedy "
             "samples of a prompt are all alike, so no group has an advantage.")
-    require(self.sampling.top_k == 0 and self.sampling.top_p == 1.0,
-            f"sampling.top_k={self.sampling.top_k}, sampling.top_p="
-            f"{self.sampling.top_p}: RL needs the log-probability under the "
-            "distribution that was sampled, over the whole vocabulary; set "
-            "top_k=0 and top_p=1.")
+    require(not self.sampling.narrows, "sampling has top_k, top_p, min_p, a "
+            "penalty or logit_bias set, but RL needs log-probabilities over "
+            "the whole vocabulary under the model's own distribution; leave "
+            "all but the temperature as they are (top_k=0, top_p=1).")
     require(self.group_size >= 2, f"group_size is {self.group_size}; a group "
             "needs two samples to compare.")
     require_choice("loss_normalization", self.loss_normalization,

@@ -7,6 +7,7 @@ them on: import settings from there. The model's are in `config_model.py`.
 from __future__ import annotations
 
 import dataclasses
+import math
 from typing import Any
 
 
@@ -136,11 +137,26 @@ class CheckpointConfig:
 
 @dataclasses.dataclass(frozen=True)
 class SamplingConfig:
-  """How the next token is drawn; hashable, static under `jit`."""
+  """How the next token is drawn; hashable, static under `jit`.
+
+  `inference/sampling.py` says in which order the settings apply.
+  """
   temperature: float = setting(1.0, "0: the likeliest token (greedy)")
   top_k: int = setting(0, "keep the k likeliest tokens; 0: all")
   top_p: float = setting(1.0, "keep the smallest set with this probability")
   max_new_tokens: int = setting(128, "tokens generated at most")
+  min_p: float = setting(0.0, "drop tokens less likely than this share of the "
+                         "likeliest; 0: none")
+  repetition_penalty: float = setting(1.0, "above 1: tokens of the prompt or "
+                                      "the completion are less likely")
+  frequency_penalty: float = setting(0.0, "taken off a logit for each time "
+                                     "that its token was generated")
+  presence_penalty: float = setting(0.0, "taken off the logit of each token "
+                                    "that was generated")
+  logit_bias: tuple[str, ...] = setting((), "ID:BIAS, added to that token's "
+                                        "logit; ID:-inf bans it")
+  stop: tuple[str, ...] = setting((), "texts that end a completion, and are "
+                                  "not part of it")
 
   def validate(self) -> None:
     """Raises `ConfigError` for values that leave nothing to sample."""
@@ -151,6 +167,40 @@ class SamplingConfig:
             f"top_p is {self.top_p}; it is a probability above 0, up to 1.")
     require(self.max_new_tokens > 0, f"max_new_tokens is "
             f"{self.max_new_tokens}; generate at least one.")
+    require(0 <= self.min_p <= 1, f"min_p is {self.min_p}; it is a share of "
+            "the likeliest token's probability, from 0 to 1.")
+    require(0 < self.repetition_penalty < math.inf, "repetition_penalty is "
+            f"{self.repetition_penalty}; it is a factor above 0 (1 is none).")
+    for name in ("frequency_penalty", "presence_penalty"):
+      require(math.isfinite(getattr(self, name)),
+              f"{name} is {getattr(self, name)}; it must be finite.")
+    require(all(self.stop), "stop has an empty text, which every completion "
+            "begins with; leave it out.")
+    self.biases()
+
+  def biases(self) -> tuple[tuple[int, float], ...]:
+    """`logit_bias` as (id, bias) pairs; raises `ConfigError` for others."""
+    pairs = []
+    for entry in self.logit_bias:
+      token_id, _, bias = entry.partition(":")
+      try:
+        pairs.append((int(token_id), float(bias)))
+      except ValueError:
+        pairs.append((-1, math.nan))
+      require(pairs[-1][0] >= 0 and pairs[-1][1] < math.inf,
+              f"logit_bias has {entry!r}; each entry is ID:BIAS, a token's id "
+              "and a number (or -inf), such as 13:-2.5.")
+    ids = [token_id for token_id, _ in pairs]
+    require(len(set(ids)) == len(ids), "logit_bias names a token twice; give "
+            "each token one bias.")
+    return tuple(pairs)
+
+  @property
+  def narrows(self) -> bool:
+    """Whether it is another distribution than the model's at `temperature`."""
+    plain = SamplingConfig(self.temperature, max_new_tokens=self.max_new_tokens,
+                           stop=self.stop)
+    return self != plain
 
 
 # --- text and tokens ---------------------------------------------------------
