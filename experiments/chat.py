@@ -92,7 +92,7 @@ class Model:
     import jax
 
     from llm_jax.inference.conversation import stream_text
-    from llm_jax.inference.generate import stream
+    from llm_jax.inference.streaming import stream
     room = self._config.max_seq_len - len(ids)
     sampling = dataclasses.replace(
         self._sampling,

@@ -48,7 +48,7 @@ def run(config: PretrainConfig) -> dict[str, Any]:
   from llm_jax.data import pipeline
   from llm_jax.evals.bits_per_byte import evaluate_bits_per_byte
   from llm_jax.flops import flops_per_token
-  from llm_jax.inference.generate import complete
+  from llm_jax.inference.completions import complete
   from llm_jax.metrics import MetricLogger
   from llm_jax.model.params import count_params
   from llm_jax.sharding import global_batch, make_mesh

@@ -76,7 +76,7 @@ def answer(model: tuple, prompts: tuple[str, ...], max_new_tokens: int,
   """Answers of an assistant `(params, config, tokenizer)`, one per prompt."""
   import jax
   from llm_jax.config import SamplingConfig
-  from llm_jax.inference.generate import completion_texts, generate_tokens
+  from llm_jax.inference.completions import completion_texts, generate_tokens
   from llm_jax.tokenizer.chat import render_prompt, stop_ids
   params, config, tokenizer = model
   ids = [render_prompt([{"role": "user", "content": prompt}], tokenizer)
@@ -188,7 +188,7 @@ def _report(config: QuickstartConfig, model: Any, tokenizer: dict,
   import jax
   from llm_jax import workdir as run_directory
   from llm_jax.evals.generative import evaluate_problems
-  from llm_jax.inference.generate import complete
+  from llm_jax.inference.completions import complete
   from llm_jax.model.params import param_table
   from llm_jax.rl.environments.loading import load_environment
   from llm_jax.training.checkpoints import load_params

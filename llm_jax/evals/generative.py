@@ -15,7 +15,7 @@ import jax
 import numpy as np
 
 from llm_jax.config import ModelConfig, SamplingConfig, require
-from llm_jax.inference.generate import completion_texts, generate_tokens
+from llm_jax.inference.completions import generate_texts
 from llm_jax.model.params import Params
 from llm_jax.rl.environments.protocol import Environment, Problem
 from llm_jax.rl.rollouts import encode_prompts
@@ -97,11 +97,10 @@ def evaluate_problems(params: Params, problems: Sequence[Problem],
   correct, truncated, completions = [], [], []
   for start in range(0, len(problems), batch_size):
     chunk = problems[start:start + batch_size]
-    samples = generate_tokens(
-        params, prompts[start:start + batch_size], key, sampling, model,
-        prompt_len=prompt_len, stop_ids=stops, first_row=start,
+    samples, texts = generate_texts(
+        params, prompts[start:start + batch_size], tokenizer, key, sampling,
+        model, prompt_len=prompt_len, stop_ids=stops, first_row=start,
         num_rows=min(batch_size, len(problems)))
-    texts = completion_texts(samples, tokenizer)
     correct += [environment.reward(*each) for each in
                 zip(chunk, texts, map(bool, samples.stopped_B))]
     truncated += np.logical_not(samples.stopped_B).tolist()

@@ -3,34 +3,39 @@
 
 from __future__ import annotations
 
-import codecs
 from collections.abc import Iterable, Iterator, Sequence
 
 from llm_jax.config import require
+from llm_jax.inference.text_stream import TextStream
 from llm_jax.tokenizer.chat import Message, render_prompt
 from llm_jax.tokenizer.protocol import Tokenizer
 
 
 def stream_text(tokens: Iterable[int], tokenizer: Tokenizer,
-                stop_ids: tuple[int, ...] = ()) -> Iterator[str]:
+                stop_ids: tuple[int, ...] = (),
+                stop: tuple[str, ...] = ()) -> Iterator[str]:
   """Text of tokens as they come, in whole characters.
 
   A character may be spread over several tokens; what there is of it waits for
-  the rest, and shows as U+FFFD only where the rest never comes.
+  the rest, and shows as U+FFFD only where the rest never comes. Likewise text
+  waits that a stop string may begin with.
 
   Args:
-    tokens: ids, for example of `generate.stream`.
+    tokens: ids, for example of `streaming.stream`.
     tokenizer: the model's.
     stop_ids: ids that are not text and end it.
+    stop: texts that end it, and are not part of it (`SamplingConfig.stop`).
   """
-  decoder = codecs.getincrementaldecoder("utf-8")(errors="replace")
+  text = TextStream(tokenizer, stop)
   for token in tokens:
     if token in stop_ids:
       break
-    if text := decoder.decode(tokenizer.token_bytes(token)):
-      yield text
-  if text := decoder.decode(b"", final=True):
-    yield text
+    if piece := text.push(token):
+      yield piece
+    if text.stopped:
+      return
+  if piece := text.finish():
+    yield piece
 
 
 def fit_messages(messages: Sequence[Message], tokenizer: Tokenizer,

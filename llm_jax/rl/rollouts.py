@@ -17,11 +17,8 @@ import jax
 import numpy as np
 
 from llm_jax.config import ModelConfig, RlConfig, require
-from llm_jax.inference.generate import (
-  Samples,
-  completion_texts,
-  generate_tokens,
-)
+from llm_jax.inference.completions import generate_texts
+from llm_jax.inference.generate import Samples
 from llm_jax.model.params import Params
 from llm_jax.rl.advantages import group_advantages
 from llm_jax.rl.environments.protocol import Environment, Problem
@@ -111,11 +108,11 @@ def rollout(params: Params, environment: Environment, tokenizer: Tokenizer,
   """
   problems = environment.train_problems(step, config.batch_size)
   prompts = encode_prompts(problems, tokenizer)
-  samples = generate_tokens(
-      params, prompts, jax.random.fold_in(jax.random.key(config.seed), step),
+  samples, texts = generate_texts(
+      params, prompts, tokenizer,
+      jax.random.fold_in(jax.random.key(config.seed), step),
       config.sampling, model, prompt_len=prompt_slots(config, model),
       stop_ids=stop_ids(tokenizer), samples_per_prompt=config.group_size)
-  texts = completion_texts(samples, tokenizer)
   asked = [p for p in problems for _ in range(config.group_size)]
   rewards_B = np.array(
       [environment.reward(*each) for each in

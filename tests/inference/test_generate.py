@@ -13,6 +13,7 @@ from llm_jax.config import (
   ModelConfig,
   SamplingConfig,
 )
+from llm_jax.inference import completions, streaming
 from llm_jax.inference import generate as gen
 from llm_jax.model.params import init_params
 from llm_jax.model.transformer import forward, unstack_layers
@@ -185,11 +186,11 @@ def test_stream_is_generate_token_by_token(llama):
   expected = generate(params, prompts_BT, lengths_B, jax.random.key(7),
                       sampling=sampling, config=config)
   expected = np.asarray(expected.tokens_BT[0]).tolist()
-  streamed = list(gen.stream(unstack_layers(params), PROMPTS[0],
+  streamed = list(streaming.stream(unstack_layers(params), PROMPTS[0],
                              jax.random.key(7), sampling, config))
   assert streamed == expected
   stop_id = expected[3]
-  streamed = list(gen.stream(params, PROMPTS[0], jax.random.key(7), sampling,
+  streamed = list(streaming.stream(params, PROMPTS[0], jax.random.key(7), sampling,
                              config, stop_ids=(stop_id,)))
   assert streamed == expected[:expected.index(stop_id) + 1]
 
@@ -201,7 +202,7 @@ def test_too_long_is_told_before_anything_runs(llama):
     gen.generate(params, prompts_BT, lengths_B, jax.random.key(0),
                  SamplingConfig(max_new_tokens=33), config)
   with pytest.raises(ConfigError, match="max_new_tokens=38"):
-    gen.stream(params, PROMPTS[0], jax.random.key(0),
+    streaming.stream(params, PROMPTS[0], jax.random.key(0),
                SamplingConfig(max_new_tokens=38), config)
   with pytest.raises(ConfigError, match="room for 5"):
     gen.pad_prompts(PROMPTS, 5)
@@ -214,9 +215,9 @@ def test_a_mesh_that_the_prompts_do_not_divide_changes_nothing(llama):
   params, config = llama
   arguments = (PROMPTS, jax.random.key(9), SamplingConfig(max_new_tokens=5),
                config)
-  alone = gen.generate_tokens(params, *arguments, prompt_len=8)
+  alone = completions.generate_tokens(params, *arguments, prompt_len=8)
   with jax.set_mesh(make_mesh(MeshConfig(data=4, fsdp=2))):
-    split = gen.generate_tokens(params, *arguments, prompt_len=8)
+    split = completions.generate_tokens(params, *arguments, prompt_len=8)
   assert alone.tokens_BT.shape == (4, 5)
   np.testing.assert_array_equal(alone.tokens_BT, split.tokens_BT)
   np.testing.assert_allclose(alone.logprobs_BT, split.logprobs_BT, atol=1e-5)
@@ -235,7 +236,7 @@ class Letters:
 
 def test_complete_goes_on_from_a_text(llama):
   params, config = llama
-  texts = gen.complete(params, ("", "bcd", "x" * 60), Letters(), config, 6,
+  texts = completions.complete(params, ("", "bcd", "x" * 60), Letters(), config, 6,
                        temperature=0.0)
   for text, prompt in zip(texts, ("", "bcd", "x" * 34)):
     ids = ([0] + Letters().encode(prompt))[-34:]
