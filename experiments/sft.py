@@ -8,6 +8,13 @@ It is pretraining with another loss mask: only what the assistant says, and the
 token with which it stops, is trained. The user's own data is one JSON object
 (or parquet row) per conversation: `messages`, a list of {"role", "content"}, or
 `prompt` and `response`. Started again it goes on from the last checkpoint.
+
+    python -m experiments.sft --init_from=runs/pretrain --lora.rank=8 \\
+        --optimizer.learning_rate=1e-3 --workdir=runs/adapter
+
+trains an adapter of low rank and leaves the model as it is (LoRA). The run's
+directory is named like any other's: chat, evaluation and reinforcement learning
+load the model with the adapter merged in.
 """
 
 from __future__ import annotations
@@ -49,9 +56,10 @@ def run(config: SftConfig) -> dict[str, Any]:
   from llm_jax.evals.bits_per_byte import sum_nll
   from llm_jax.flops import flops_per_token
   from llm_jax.metrics import MetricLogger
+  from llm_jax.model.lora import attach
   from llm_jax.sharding import global_batch, make_mesh
   from llm_jax.tokenizer.loading import load_tokenizer
-  from llm_jax.training import results, startup
+  from llm_jax.training import adapters, results, startup
   from llm_jax.training.checkpoints import (
       TOKENIZER, Checkpointer, checkpoint_info)
   from llm_jax.training.losses import language_model_loss
@@ -67,6 +75,7 @@ def run(config: SftConfig) -> dict[str, Any]:
       str(checkpoint_info(config.init_from)[0] / TOKENIZER))
   mesh = make_mesh(config.mesh)
   startup.check_run(config, model, mesh)
+  adapter = startup.adapter_of(config, model, mesh)
   conversations = load_conversations(config, tokenizer)
   kinds = sorted({c.kind for c in conversations["validation"]})
   require(not config.plateau_metric or config.plateau_metric in kinds,
@@ -86,15 +95,25 @@ def run(config: SftConfig) -> dict[str, Any]:
   tokenizer.save(f"{config.workdir}/{TOKENIZER}")
   tx = make_optimizer(config.optimizer, config.num_steps)
   schedule = make_schedule(config.optimizer, config.num_steps)
+  loss_fn = functools.partial(language_model_loss, config=model)
+  flops = flops_per_token(model, config.seq_len)
+  if adapter is not None:
+    loss_fn = functools.partial(adapters.adapter_loss, loss_fn=loss_fn,
+                                lora=config.lora)
+    flops = adapters.adapter_flops_per_token(model, config.lora,
+                                             config.seq_len)
+    print(adapters.describe_adapter(model, adapter), flush=True)
   step_fn = jax.jit(
-      functools.partial(
-          train_step, tx=tx, num_microbatches=config.num_microbatches,
-          loss_fn=functools.partial(language_model_loss, config=model)),
+      functools.partial(train_step, loss_fn=loss_fn, tx=tx,
+                        num_microbatches=config.num_microbatches),
       donate_argnums=0)
-  checkpointer = Checkpointer(config.workdir, config.checkpoint, model, "sft")
+  checkpointer = Checkpointer(config.workdir, config.checkpoint, model, "sft",
+                              adapter)
 
   def evaluate(params):
     """Validation loss in nats per trained token, of each kind and of all."""
+    if adapter is not None:
+      params = attach(start.frozen, params, config.lora)
     sums = {kind: sum_nll(params, (data[i] for i in range(len(data))), model)
             for kind, data in validation.items()}
     losses = {f"val_loss/{kind}": nll / weight
@@ -114,14 +133,14 @@ def run(config: SftConfig) -> dict[str, Any]:
     with MetricLogger(
         config.workdir, config.logging, config.num_steps, step,
         tokens_per_step=config.batch_size * config.seq_len,
-        flops_per_token=flops_per_token(model, config.seq_len)) as logger:
+        flops_per_token=flops) as logger:
       if step == 0:
         logger.write(0, evaluate(state.params))
       batches = pipeline.iterate(train, step)
       while (step < config.num_steps
              and plateau["stale"] < config.plateau_patience):
         batch = global_batch(next(batches), mesh, model.rules)
-        state, metrics = step_fn(state, None, batch)
+        state, metrics = step_fn(state, start.frozen, batch)
         step += 1
         logger.log(step, {**metrics, "learning_rate": schedule(step - 1)})
         last = step == config.num_steps

@@ -128,6 +128,13 @@ def _factors_of(specs: Any, lora: LoraConfig, name: str) -> Any:
   return found
 
 
+def trained_specs(model: ModelConfig, lora: LoraConfig | None) -> Params:
+  """Specs of what training changes: an adapter, or all of the model."""
+  if lora is None or not lora.rank:
+    return param_specs(model)
+  return lora_specs(model, lora)
+
+
 def init_lora(key: jax.Array, model: ModelConfig, lora: LoraConfig) -> Params:
   """A new adapter, float32; see `lora_specs`."""
   return init_tensors(key, lora_specs(model, lora), "float32")

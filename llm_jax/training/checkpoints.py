@@ -8,8 +8,10 @@ A checkpoint is a directory `<workdir>/checkpoints/<step>/` of five items:
   loop       what else the stage's loop needs (a plateau's patience, ...)
   config     stage and model configuration, as JSON
 
-so `load_params(dir)` needs nothing but the directory. A save is written beside
-its final name and renamed when it is whole; one that was cut short is not seen.
+so `load_params(dir)` needs nothing but the directory. Of a LoRA run `params` is
+the adapter, and `config` says to which model (`adapters.py`). A save is written
+beside its final name and renamed when it is whole; one that was cut short is
+not seen.
 """
 
 from __future__ import annotations
@@ -22,12 +24,17 @@ from jax.sharding import NamedSharding, PartitionSpec
 import optax
 import orbax.checkpoint as ocp
 
-from llm_jax.config import CheckpointConfig, ConfigError, ModelConfig, require
+from llm_jax.config import (
+    CheckpointConfig, ConfigError, ModelConfig, require)
 from llm_jax.config_tree import from_dict, to_dict
-from llm_jax.model.params import Params, init_params, param_shardings
+from llm_jax.model.lora import merge, trained_specs
+from llm_jax.model.params import (
+    Params, init_tensors, param_shardings, tensor_shardings)
 from llm_jax.tokenizer.loading import load_tokenizer
 from llm_jax.tokenizer.protocol import Tokenizer
-from llm_jax.training.train_step import TrainState, state_shardings
+from llm_jax.training.adapters import Adapter
+from llm_jax.training.train_step import (
+    TrainState, new_train_state, state_shardings)
 
 CHECKPOINTS = "checkpoints"
 TOKENIZER = "tokenizer"
@@ -75,10 +82,12 @@ class Checkpointer:
     config: how many checkpoints to keep.
     model: the model's configuration, saved with each checkpoint.
     stage: "pretrain", "sft" or "rl", likewise.
+    adapter: where the run trains an adapter, what it is and of which model.
   """
 
   def __init__(self, workdir: str, config: CheckpointConfig,
-               model: ModelConfig, stage: str):
+               model: ModelConfig, stage: str, adapter: Adapter | None = None):
+    self.adapter = adapter
     self._directory = epath.Path(workdir).resolve() / CHECKPOINTS
     self._model, self._stage = model, stage
     self._manager = ocp.CheckpointManager(
@@ -108,8 +117,14 @@ class Checkpointer:
         params=ocp.args.StandardSave(state.params),
         optimizer=ocp.args.StandardSave(optimizer),
         data=ocp.args.JsonSave(data), loop=ocp.args.JsonSave(loop or {}),
-        config=ocp.args.JsonSave({"stage": self._stage,
-                                  "model": to_dict(self._model)})))
+        config=ocp.args.JsonSave(self._info())))
+
+  def _info(self) -> dict[str, Any]:
+    """What the checkpoint is of."""
+    info = {"stage": self._stage, "model": to_dict(self._model)}
+    if self.adapter is not None:
+      info["adapter"] = to_dict(self.adapter)
+    return info
 
   def restore(self, tx: optax.GradientTransformation
               ) -> tuple[TrainState, dict[str, Any], dict[str, Any]]:
@@ -127,12 +142,14 @@ class Checkpointer:
             f"the checkpoint in {self._directory / str(step)} is of another "
             f"architecture: model.{', model.'.join(differing)}; use another "
             "--workdir, or the checkpoint's own values.")
-    specs = state_shardings(tx, self._model)
-    def make():
-      params = init_params(jax.random.key(0), self._model)
-      return TrainState(jax.numpy.zeros((), jax.numpy.int32), params,
-                        tx.init(params))
-    abstract = _abstract(make, specs)
+    require(saved.get("adapter") == self._info().get("adapter"),
+            f"the checkpoint in {self._directory / str(step)} is not of this "
+            "adapter: its settings --lora.*, or the model it belongs to, are "
+            "others; use another --workdir.")
+    lora = self.adapter.lora if self.adapter else None
+    abstract = _abstract(
+        lambda: new_train_state(jax.random.key(0), tx, self._model, lora),
+        state_shardings(tx, self._model, lora))
     restored = self._manager.restore(step, args=ocp.args.Composite(
         params=ocp.args.StandardRestore(abstract.params),
         optimizer=ocp.args.StandardRestore(
@@ -188,6 +205,8 @@ def checkpoint_info(path: str) -> tuple[epath.Path, int, dict[str, Any]]:
 def load_params(path: str) -> tuple[Params, ModelConfig, Tokenizer]:
   """Loads a model from a run's directory, onto the ambient mesh if any.
 
+  What a LoRA run trained comes merged into the model it started from.
+
   Args:
     path: a run's directory (newest checkpoint), or one checkpoint's.
 
@@ -195,13 +214,25 @@ def load_params(path: str) -> tuple[Params, ModelConfig, Tokenizer]:
     (params, model config, tokenizer).
 
   Raises:
-    ConfigError: there is no such checkpoint.
+    ConfigError: there is no such checkpoint, or it is an adapter whose model
+      is gone.
   """
   directory, step, info = checkpoint_info(path)
   config = from_dict(ModelConfig, info["model"])
-  abstract = _abstract(lambda: init_params(jax.random.key(0), config),
-                       param_shardings(config))
+  adapter = (from_dict(Adapter, info["adapter"]) if "adapter" in info
+             else Adapter())
+  specs = trained_specs(config, adapter.lora)
+  abstract = _abstract(
+      lambda: init_tensors(jax.random.key(0), specs, config.param_dtype),
+      tensor_shardings(specs, config.rules))
   with ocp.StandardCheckpointer() as checkpointer:
     params = checkpointer.restore(
         directory / CHECKPOINTS / str(step) / "params", abstract)
+  if adapter.lora.rank:
+    base, _, _ = load_params(adapter.base_checkpoint(directory))
+    mesh = jax.sharding.get_abstract_mesh()
+    shardings = {} if mesh.empty else {
+        "out_shardings": param_shardings(config)}
+    params = jax.jit(merge, static_argnums=2, donate_argnums=0, **shardings)(
+        base, params, adapter.lora)
   return params, config, load_tokenizer(str(directory / TOKENIZER))

@@ -9,12 +9,15 @@ import jax
 import jax.numpy as jnp
 import optax
 
-from llm_jax.config import ModelConfig, TrainRunConfig, require
+from llm_jax.config import ModelConfig, SftConfig, TrainRunConfig, require
 from llm_jax.config_tree import from_dict
 from llm_jax.flops import flops_per_token
-from llm_jax.model.params import count_params, param_specs, param_table
+from llm_jax.model.lora import lora_specs
+from llm_jax.model.params import (
+    Params, count_params, param_specs, param_table)
 from llm_jax.sharding import check_batch, check_params, check_rules
 from llm_jax.paths import as_path
+from llm_jax.training.adapters import Adapter
 from llm_jax.training.checkpoints import (
     Checkpointer, check_architecture, checkpoint_info, load_params,
     saved_steps)
@@ -58,11 +61,35 @@ class Start:
     step: steps already done.
     loop: what the stage's loop had saved ({} at step 0).
     origin: "resumed", "init_from" or "scratch".
+    frozen: parameters of the model that an adapter is trained for, or None.
   """
   state: TrainState
   step: int
   loop: dict[str, Any]
   origin: str
+  frozen: Params | None = None
+
+
+def adapter_of(config: SftConfig, model: ModelConfig,
+               mesh: Any) -> Adapter | None:
+  """The adapter that a run trains; None where it trains the whole model.
+
+  A run that goes on keeps the checkpoint that it began from, though `init_from`
+  may have been trained further.
+
+  Raises:
+    ConfigError: the model has no kernel that `lora.targets` names, or the
+      factors cannot be split over the mesh.
+  """
+  if not config.lora.rank:
+    return None
+  check_params(lora_specs(model, config.lora), mesh, model.rules)
+  if saved_steps(as_path(config.workdir)):
+    saved = checkpoint_info(config.workdir)[2].get("adapter")
+    if saved is not None:
+      return dataclasses.replace(from_dict(Adapter, saved), lora=config.lora)
+  directory, step, _ = checkpoint_info(config.init_from)
+  return Adapter(config.lora, str(directory), step)
 
 
 def start_or_resume(config: TrainRunConfig, model: ModelConfig,
@@ -84,9 +111,17 @@ def start_or_resume(config: TrainRunConfig, model: ModelConfig,
   Raises:
     ConfigError: a checkpoint is of another architecture, or missing.
   """
+  adapter, frozen = checkpointer.adapter, None
+  if adapter is not None:
+    frozen, _, _ = load_params(
+        adapter.base_checkpoint(as_path(config.workdir)))
   if checkpointer.latest_step() is not None:
     state, data, loop = checkpointer.restore(tx)
-    return Start(state, data["next_batch"], loop, "resumed")
+    return Start(state, data["next_batch"], loop, "resumed", frozen)
+  if adapter is not None:
+    state = init_train_state(jax.random.key(config.seed), tx, model,
+                             adapter.lora)
+    return Start(state, 0, {}, "init_from", frozen)
   if not config.init_from:
     state = init_train_state(jax.random.key(config.seed), tx, model)
     return Start(state, 0, {}, "scratch")

@@ -9,8 +9,9 @@ import jax
 import jax.numpy as jnp
 import optax
 
-from llm_jax.config import ModelConfig
-from llm_jax.model.params import init_params, param_shardings
+from llm_jax.config import LoraConfig, ModelConfig
+from llm_jax.model.lora import trained_specs
+from llm_jax.model.params import init_tensors, tensor_shardings
 from llm_jax.training.losses import Aux, LossFn
 
 
@@ -30,39 +31,57 @@ class TrainState:
   extra: Any = flax.struct.field(default_factory=dict)
 
 
-def state_shardings(tx: optax.GradientTransformation,
-                    config: ModelConfig) -> TrainState:
+def state_shardings(tx: optax.GradientTransformation, config: ModelConfig,
+                    lora: LoraConfig | None = None) -> TrainState:
   """A `TrainState` of PartitionSpecs: each moment is split as its parameter.
 
   `jax.jit(tx.init)(params)` would replicate the moments instead, which for Adam
   is twice the memory that FSDP set out to save.
   """
-  specs = param_shardings(config)
+  specs = trained_specs(config, lora)
+  shardings = tensor_shardings(specs, config.rules)
   abstract = jax.eval_shape(
-      lambda: init_params(jax.random.key(0), config))
+      lambda: init_tensors(jax.random.key(0), specs, config.param_dtype))
   replicated = jax.sharding.PartitionSpec()
   # An optimiser that treats parameters in groups (Muon) leaves a MaskedNode
   # where a parameter belongs to another group; it holds nothing to split.
   masked = lambda x: isinstance(x, optax.MaskedNode)  # noqa: E731
   opt_specs = optax.tree_map_params(
       tx, lambda moment, spec: moment if masked(moment) else spec,
-      jax.eval_shape(tx.init, abstract), specs,
+      jax.eval_shape(tx.init, abstract), shardings,
       transform_non_params=lambda _: replicated, is_leaf=masked)
-  return TrainState(step=replicated, params=specs, opt_state=opt_specs,
+  return TrainState(step=replicated, params=shardings, opt_state=opt_specs,
                     extra={})
 
 
+def new_train_state(key: jax.Array, tx: optax.GradientTransformation,
+                    config: ModelConfig,
+                    lora: LoraConfig | None = None) -> TrainState:
+  """Initial parameters, or an initial adapter, and moments; traceable."""
+  params = init_tensors(key, trained_specs(config, lora), config.param_dtype)
+  return TrainState(jnp.zeros((), jnp.int32), params, tx.init(params))
+
+
 def init_train_state(key: jax.Array, tx: optax.GradientTransformation,
-                     config: ModelConfig) -> TrainState:
-  """A fresh state, made in place on the ambient mesh where there is one."""
+                     config: ModelConfig, lora: LoraConfig | None = None
+                     ) -> TrainState:
+  """A fresh state, made in place on the ambient mesh where there is one.
+
+  Args:
+    key: a `jax.random.key`.
+    tx: the optimiser.
+    config: the model.
+    lora: with a rank, the state is that of an adapter to the model.
+  """
+  config.validate()
+
   def make(key):
-    params = init_params(key, config)
-    return TrainState(jnp.zeros((), jnp.int32), params, tx.init(params))
+    return new_train_state(key, tx, config, lora)
 
   mesh = jax.sharding.get_abstract_mesh()
   if mesh.empty:
     return jax.jit(make)(key)
-  return jax.jit(make, out_shardings=state_shardings(tx, config))(key)
+  return jax.jit(make, out_shardings=state_shardings(tx, config, lora))(key)
 
 
 def _sum_gradients(state: TrainState, frozen: Any, batch: dict[str, jax.Array],
