@@ -1,0 +1,100 @@
+"""Every family: our logits are transformers', and theirs of what we export."""
+
+import dataclasses
+import json
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from llm_jax.convert.hf_config import read_config, write_config
+from llm_jax.convert.huggingface import load_huggingface, save_huggingface
+from llm_jax.model.decode import decode_step, init_cache, prefill
+from llm_jax.model.params import is_spec, param_specs
+from llm_jax.model.transformer import forward
+
+pytestmark = pytest.mark.reference
+family_cases = pytest.importorskip("family_cases")
+transformers, torch = family_cases.transformers, family_cases.torch
+CASES, T, V = family_cases.CASES, family_cases.T, family_cases.V
+
+LENGTHS_B = np.array([T, T - 9, 17])
+PROMPTS_B = np.array([T - 6, 20, 11])  # then six tokens one by one
+TOLERANCE = 1e-4
+
+
+@pytest.fixture(scope="module", params=CASES)
+def case(request, tmp_path_factory):
+  """(name, their model, folder, our params, our config, tokens, logits)."""
+  model = family_cases.make(request.param)
+  folder = tmp_path_factory.mktemp(request.param)
+  model.save_pretrained(folder)
+  params, config, tokenizer = load_huggingface(folder)
+  assert tokenizer is None
+  tokens_BT = np.random.default_rng(0).integers(V, size=(3, T))
+  theirs_BTV = family_cases.logits(model, tokens_BT, LENGTHS_B)
+  return (request.param, model, folder, params, config, tokens_BT, theirs_BTV)
+
+
+def real(values_BTV):
+  """The positions that are not padding."""
+  return np.concatenate([np.asarray(row)[:n]
+                         for row, n in zip(values_BTV, LENGTHS_B)])
+
+
+def test_logits(case):
+  _, _, _, params, config, tokens_BT, theirs_BTV = case
+  jax.tree.map(lambda spec, x: np.testing.assert_equal(x.shape, spec.shape),
+               param_specs(config), params, is_leaf=is_spec)
+  ours_BTV = jax.jit(lambda p, t: forward(p, t, config)[0])(
+      params, jnp.asarray(tokens_BT, jnp.int32))
+  assert 0.5 < np.abs(real(theirs_BTV)).max() < 30
+  np.testing.assert_allclose(real(ours_BTV), real(theirs_BTV),
+                             atol=TOLERANCE, rtol=0)
+
+
+def test_cached_decoding(case):
+  _, _, _, params, config, tokens_BT, theirs_BTV = case
+  tokens_BT = jnp.asarray(tokens_BT, jnp.int32)
+  rows = np.arange(3)
+  logits_BV, cache = jax.jit(prefill, static_argnames="config")(
+      params, tokens_BT, jnp.asarray(PROMPTS_B), init_cache(3, T, config),
+      config)
+  ours = [logits_BV]
+  step = jax.jit(decode_step, static_argnames="config")
+  for i in range(6):
+    positions_B = jnp.asarray(PROMPTS_B + i)
+    logits_BV, cache = step(params, tokens_BT[rows, positions_B], positions_B,
+                            cache, config)
+    ours.append(logits_BV)
+  for i, logits_BV in enumerate(ours):
+    at_B = PROMPTS_B - 1 + i
+    np.testing.assert_allclose(logits_BV, theirs_BTV[rows, at_B],
+                               atol=TOLERANCE, rtol=0)
+
+
+def test_export(case, tmp_path):
+  name, model, folder, params, config, tokens_BT, theirs_BTV = case
+  model_type = json.loads((folder / "config.json").read_text())["model_type"]
+  save_huggingface(tmp_path, params, config, None, model_type=model_type,
+                   max_shard_size=40_000)
+  again, info = type(model).from_pretrained(
+      tmp_path, output_loading_info=True, attn_implementation="eager")
+  assert not any(info.values()), info
+  assert len(list(tmp_path.glob("*.safetensors"))) > 1
+  for path, weight in model.state_dict().items():
+    np.testing.assert_array_equal(weight, again.state_dict()[path], path)
+  np.testing.assert_allclose(
+      real(family_cases.logits(again, tokens_BT, LENGTHS_B)),
+      real(theirs_BTV), atol=TOLERANCE, rtol=0)
+  reread = json.loads((tmp_path / "config.json").read_text())
+  assert read_config(reread, "") == dataclasses.replace(
+      config, param_dtype="float32")
+
+
+def test_the_family_is_found_without_its_name(case):
+  """What is written by default is the same model, whatever it is called."""
+  _, _, _, _, config, _, _ = case
+  _, fields = write_config(config)
+  assert read_config(fields, "").head_dim == config.head_dim
