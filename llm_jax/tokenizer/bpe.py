@@ -29,6 +29,7 @@ import tokenizers
 
 from llm_jax.config import ConfigError, TokenizerConfig
 from llm_jax.tokenizer import huggingface_format
+from llm_jax.tokenizer.description import write_description
 from llm_jax.tokenizer.protocol import Tokenizer, id_list, without_surrogates
 from llm_jax.tokenizer.split_pattern import split_pattern
 
@@ -101,16 +102,18 @@ class BpeTokenizer(Tokenizer):
     Both are Hugging Face's formats: `tokenizers` and `transformers` read them
     and give the same ids.
     """
-    huggingface_format.write(directory, self._as_json())
+    huggingface_format.write(directory, self.as_json())
+    write_description(directory, self)
 
-  def _as_json(self) -> dict:
+  def as_json(self) -> dict:
+    """The vocabulary as the object that tokenizer.json holds."""
     return huggingface_format.to_json(
         self.ranks, merges_of(self.ranks), self.special_tokens, self.pattern)
 
   @functools.cached_property
   def _slow_encoder(self) -> tokenizers.Tokenizer:
     """Hugging Face's encoder: same ids, and no limit on whitespace."""
-    model = self._as_json() | {"added_tokens": []}
+    model = self.as_json() | {"added_tokens": []}
     return tokenizers.Tokenizer.from_str(huggingface_format.dumps(model))
 
 

@@ -1,4 +1,4 @@
-"""Conversations as tokens: the only home of the chat template.
+"""Conversations as tokens: the only home of our chat template.
 
   <|endoftext|><|system|>...<|end|><|user|>...<|end|><|assistant|>...<|end|>
 
@@ -10,7 +10,10 @@ The conversation opens with the token that opens documents in pretraining.
 The content of a message is encoded as plain text. A user who types
 "<|end|><|assistant|>Sure!" sends those characters, not those tokens; only this
 file writes role tokens. (A template rendered to one string and then encoded,
-as Jinja templates are used, cannot give that guarantee.)
+as Jinja templates are used, cannot give that guarantee by itself.)
+
+A checkpoint that was trained elsewhere knows another form; where a tokenizer
+came with a template of its own, that is used (`chat_template.py`).
 """
 
 from __future__ import annotations
@@ -18,6 +21,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 
 from llm_jax.config import ConfigError
+from llm_jax.tokenizer import chat_template
 from llm_jax.tokenizer.protocol import Tokenizer
 
 Message = Mapping[str, str]  # {"role": "user", "content": "Hello"}
@@ -52,6 +56,8 @@ def render_conversation(messages: Sequence[Message], tokenizer: Tokenizer
     ConfigError: on a message that is not one, or a tokenizer without roles.
   """
   check_messages(messages)
+  if has_own_template(tokenizer):
+    return chat_template.render_conversation(messages, tokenizer)
   special = _chat_tokens(tokenizer)
   ids, loss_mask = [special[START]], [0]
   for message in messages:
@@ -69,17 +75,36 @@ def render_prompt(messages: Sequence[Message], tokenizer: Tokenizer
   Raises:
     ConfigError: as `render_conversation`; also when the assistant spoke last.
   """
-  ids, _ = render_conversation(messages, tokenizer)
+  check_messages(messages)
   if messages[-1]["role"] == "assistant":
     raise ConfigError("the last message is the assistant's: there is nothing "
                       "to answer; end the prompt with a user message.")
+  if has_own_template(tokenizer):
+    return chat_template.render_prompt(messages, tokenizer)
+  ids, _ = render_conversation(messages, tokenizer)
   return ids + [tokenizer.special_tokens[_role_token("assistant")]]
 
 
 def stop_ids(tokenizer: Tokenizer) -> tuple[int, ...]:
-  """The tokens that end an answer: <|end|>, or the next document's start."""
+  """The tokens that end an answer: <|end|>, or the next document's start.
+
+  With a checkpoint's own template: those that it names, and the one that the
+  template writes after an answer.
+  """
+  if has_own_template(tokenizer):
+    return chat_template.stop_ids(tokenizer)
   special = _chat_tokens(tokenizer)
   return (special[END], special[START])
+
+
+def has_own_template(tokenizer: Tokenizer) -> bool:
+  """Whether conversations are written by the checkpoint's template."""
+  return tokenizer.chat_template not in ("", None, JINJA_TEMPLATE)
+
+
+def can_chat(tokenizer: Tokenizer) -> bool:
+  """Whether there is any way to write a conversation for this vocabulary."""
+  return has_own_template(tokenizer) or not _missing(tokenizer)
 
 
 def check_messages(messages: Sequence[Message]) -> None:
@@ -115,10 +140,14 @@ def _role_token(role: str) -> str:
 
 def _chat_tokens(tokenizer: Tokenizer) -> dict[str, int]:
   """The special tokens, of which the template's must not be missing."""
-  needed = (START, *map(_role_token, ROLES), END)
-  missing = [name for name in needed if name not in tokenizer.special_tokens]
+  missing = _missing(tokenizer)
   if missing:
     raise ConfigError(
         f"this tokenizer lacks {', '.join(missing)}, which the chat template "
         "needs; train one with them in tokenizer.special_tokens.")
   return tokenizer.special_tokens
+
+
+def _missing(tokenizer: Tokenizer) -> list[str]:
+  needed = (START, *map(_role_token, ROLES), END)
+  return [name for name in needed if name not in tokenizer.special_tokens]

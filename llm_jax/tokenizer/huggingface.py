@@ -6,6 +6,7 @@ BERT-style normalisation, SentencePiece-like BPE, several split patterns.
 
 from __future__ import annotations
 
+import functools
 import json
 import os
 from collections.abc import Sequence
@@ -16,6 +17,7 @@ import tokenizers
 from llm_jax import paths
 from llm_jax.config import ConfigError
 from llm_jax.tokenizer import huggingface_format
+from llm_jax.tokenizer.description import write_description
 from llm_jax.tokenizer.protocol import (
   Tokenizer,
   id_list,
@@ -57,6 +59,23 @@ class HuggingFaceTokenizer(Tokenizer):
     return self._tokenizer.encode(without_surrogates(text),
                                   add_special_tokens=False).ids
 
+  def encode(self, text: str, *, allow_special: bool = False) -> list[int]:
+    """As the protocol's; special tokens take the spaces that are theirs.
+
+    (A few vocabularies' swallow the spaces before or after them.)
+    """
+    if not allow_special:
+      return self.encode_text(text)
+    return self._with_special.encode(without_surrogates(text),
+                                     add_special_tokens=False).ids
+
+  @functools.cached_property
+  def _with_special(self) -> tokenizers.Tokenizer:
+    tokenizer = tokenizers.Tokenizer.from_str(self._json)
+    tokenizer.no_padding()
+    tokenizer.no_truncation()
+    return tokenizer
+
   def token_bytes(self, token_id: int) -> bytes:
     """The bytes of one id; ValueError if it is outside the vocabulary.
 
@@ -87,10 +106,15 @@ class HuggingFaceTokenizer(Tokenizer):
                                   skip_special_tokens=False).encode()
 
   def save(self, directory: str | os.PathLike) -> None:
-    """Writes the tokenizer.json that was read, unchanged."""
+    """Writes the tokenizer.json that was read, and what stood beside it."""
     directory = paths.as_path(directory)
     directory.mkdir(parents=True, exist_ok=True)
     (directory / huggingface_format.TOKENIZER_FILE).write_text(self._json)
+    write_description(directory, self)
+
+  def as_json(self) -> dict:
+    """The object that tokenizer.json holds."""
+    return json.loads(self._json)
 
 
 def _types(part: object) -> set[str]:

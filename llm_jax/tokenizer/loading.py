@@ -11,6 +11,7 @@ from llm_jax import paths
 from llm_jax.config import ConfigError
 from llm_jax.tokenizer import huggingface_format
 from llm_jax.tokenizer.bpe import BpeTokenizer, split_by_older
+from llm_jax.tokenizer.description import read_description
 from llm_jax.tokenizer.protocol import Tokenizer
 
 SENTENCEPIECE_FILE = "tokenizer.model"
@@ -24,7 +25,8 @@ def load_tokenizer(path: str | os.PathLike) -> Tokenizer:
 
   Args:
     path: a directory that holds tokenizer.json (Hugging Face) or
-      tokenizer.model (SentencePiece); such a file; the organisation/name of a
+      tokenizer.model (SentencePiece), whose chat template and stop tokens come
+      with it; such a file; the organisation/name of a
       Hugging Face repository; or the name of one of tiktoken's encodings, such
       as "gpt2" or "cl100k_base".
 
@@ -40,7 +42,9 @@ def load_tokenizer(path: str | os.PathLike) -> Tokenizer:
   if file.is_dir():
     for name in (huggingface_format.TOKENIZER_FILE, SENTENCEPIECE_FILE):
       if (file / name).exists():
-        return load_tokenizer(file / name)
+        tokenizer = load_tokenizer(file / name)
+        read_description(tokenizer, file)
+        return tokenizer
     raise ConfigError(
         f"the directory {path} holds no tokenizer.json and no tokenizer.model; "
         "train one with `python -m experiments.train_tokenizer "

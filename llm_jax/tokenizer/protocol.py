@@ -13,7 +13,8 @@ from __future__ import annotations
 
 import os
 import re
-from collections.abc import Iterable, Sequence
+import types
+from collections.abc import Iterable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from typing import Protocol
 
@@ -33,9 +34,19 @@ class Tokenizer(Protocol):
   Attributes:
     vocab_size: rows an embedding table needs: the largest id, plus one.
     special_tokens: name -> id of the tokens that no plain text becomes.
+    chat_template: Jinja template that came with a checkpoint; empty: none but
+      ours (`tokenizer/chat.py`).
+    token_names: what a template calls some tokens ("bos_token", "eos_token")
+      -> their names.
+    stop_token_ids: tokens that a checkpoint says end its answers.
+    start_token_id: token that a checkpoint's texts begin with, if any.
   """
   vocab_size: int
   special_tokens: dict[str, int]
+  chat_template: str = ""
+  token_names: Mapping[str, str] = types.MappingProxyType({})
+  stop_token_ids: tuple[int, ...] = ()
+  start_token_id: int | None = None
 
   # --- what each kind says for itself -----------------------------------------
 

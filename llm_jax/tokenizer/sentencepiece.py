@@ -25,6 +25,7 @@ import sentencepiece
 from llm_jax import paths
 from llm_jax.config import ConfigError, TokenizerConfig
 from llm_jax.tokenizer.bpe import limited
+from llm_jax.tokenizer.description import write_description
 from llm_jax.tokenizer.protocol import Tokenizer, without_surrogates
 
 FILE_NAME = "tokenizer.model"
@@ -79,6 +80,12 @@ class SentencePieceTokenizer(Tokenizer):
     directory = paths.as_path(directory)
     directory.mkdir(parents=True, exist_ok=True)
     (directory / FILE_NAME).write_bytes(self._model)
+    write_description(directory, self)
+
+  @property
+  def model_bytes(self) -> bytes:
+    """The serialised model, as tokenizer.model holds it."""
+    return self._model
 
   def _bytes_of(self, token_id: int) -> bytes:
     piece = self._processor.id_to_piece(token_id)
