@@ -57,14 +57,14 @@ def generate_tokens(params: Params, prompts: Sequence[Sequence[int]],
     ConfigError: a prompt longer than `prompt_len`; more positions than the
       model has; `sampling.stop` (see `generate_texts`).
   """
-  prompts_BT, lengths_B, keys_B = _lay_out(
+  prompts_BT, lengths_B, keys_B = lay_out(
       prompts, key, sampling, config, prompt_len, samples_per_prompt,
       first_row, num_rows)
   samples = _generate(
       params, prompts_BT, lengths_B, keys_B, sampling, config,
       stop_ids=stop_ids, samples_per_prompt=samples_per_prompt)
   wanted = len(prompts) * samples_per_prompt
-  return jax.tree.map(lambda x: x[:wanted], _on_host(samples))
+  return jax.tree.map(lambda x: x[:wanted], on_host(samples))
 
 
 def generate_texts(params: Params, prompts: Sequence[Sequence[int]],
@@ -104,7 +104,7 @@ def generate_texts(params: Params, prompts: Sequence[Sequence[int]],
         params, prompts, key, sampling, config, prompt_len=prompt_len,
         first_row=first_row, num_rows=num_rows, **options)
     return samples, completion_texts(samples, tokenizer)
-  prompts_BT, lengths_B, keys_B = _lay_out(
+  prompts_BT, lengths_B, keys_B = lay_out(
       prompts, key, sampling, config, prompt_len, samples_per_prompt,
       first_row, num_rows)
   max_new, wanted = sampling.max_new_tokens, len(prompts) * samples_per_prompt
@@ -120,7 +120,7 @@ def generate_texts(params: Params, prompts: Sequence[Sequence[int]],
   ends_B = np.full(wanted, max_new)  # tokens of each row
   read, chunks = 0, []
   while True:
-    out, done_B = _on_host((out, state.done_B))
+    out, done_B = on_host((out, state.done_B))
     chunks.append(out)
     for row, text in enumerate(texts):
       drawn = int(out[3][row].sum())
@@ -188,9 +188,14 @@ def complete(params: Params, prompts: Sequence[str], tokenizer: Tokenizer,
       stop_ids=stops)[1]
 
 
-def _lay_out(prompts, key, sampling, config, prompt_len, samples_per_prompt,
-             first_row, num_rows):
-  """(prompts_BT, lengths_B, keys_B) of a batch that the mesh divides."""
+def lay_out(prompts: Sequence[Sequence[int]], key: jax.Array,
+            sampling: SamplingConfig, config: ModelConfig, prompt_len: int,
+            samples_per_prompt: int = 1, first_row: int = 0, num_rows: int = 0
+            ) -> tuple[np.ndarray, np.ndarray, jax.Array]:
+  """(prompts_BT, lengths_B, keys_B) of a batch that the mesh divides.
+
+  Takes arguments of `generate_tokens`, and raises what it raises.
+  """
   check_length(prompt_len, sampling.max_new_tokens, config)
   multiple = _batch_ways(config)
   num_rows = -(-max(num_rows, len(prompts)) // multiple) * multiple
@@ -213,7 +218,7 @@ def _batch_ways(config: ModelConfig) -> int:
   return math.prod(mesh.shape[axis] for axis in config.rules.batch)
 
 
-def _on_host(tree: Any) -> Any:
+def on_host(tree: Any) -> Any:
   """Device arrays, whichever process holds them, as NumPy's."""
   if jax.process_count() > 1:
     tree = multihost_utils.process_allgather(tree, tiled=True)

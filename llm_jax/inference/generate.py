@@ -143,7 +143,7 @@ def first_token(params: Params, prompts_BT: jax.Array, lengths_B: jax.Array,
   """
   cache = init_cache(prompts_BT.shape[0], cache_len, config)
   logits_BV, cache = prefill(params, prompts_BT, lengths_B, cache, config)
-  logits_BV, cache = _repeat((logits_BV, cache), samples_per_prompt)
+  logits_BV, cache = repeat_rows((logits_BV, cache), samples_per_prompt)
   return sample(_fold_step(keys_B, 0), logits_BV, sampling, history), cache
 
 
@@ -230,7 +230,7 @@ def start(params: Params, prompts_BT: jax.Array, lengths_B: jax.Array,
   """
   # Slices of the stacked weights are taken here, once, not in the loop.
   params = unstack_layers(params)
-  history = _repeat(init_history(prompts_BT, lengths_B, sampling,
+  history = repeat_rows(init_history(prompts_BT, lengths_B, sampling,
                                  config.vocab_size), samples_per_prompt)
   draw, cache = first_token(
       params, prompts_BT, lengths_B, keys_B, sampling, config,
@@ -241,7 +241,7 @@ def start(params: Params, prompts_BT: jax.Array, lengths_B: jax.Array,
                pad_id)
   state = Decoding(jnp.int32(1), draw[0], _stops(draw[0], stop_ids), cache,
                    history)
-  return _loop(params, state, out, _repeat(lengths_B, samples_per_prompt),
+  return _loop(params, state, out, repeat_rows(lengths_B, samples_per_prompt),
                keys_B, sampling, config, 0, columns, stop_ids, pad_id)
 
 
@@ -319,7 +319,7 @@ def _samples(out: Out, stopped_B: jax.Array) -> Samples:
   return Samples(*out, jnp.sum(mask_BT, axis=1).astype(jnp.int32), stopped_B)
 
 
-def _repeat(tree: Any, times: int) -> Any:
+def repeat_rows(tree: Any, times: int) -> Any:
   """Each row of each array, `times` times over."""
   if times == 1:
     return tree
