@@ -209,7 +209,7 @@ def write_weights(folder: epath.Path, tensors: Iterable[Planned],
            [f"model-{i + 1:05d}-of-{len(shards):05d}.safetensors"
             for i in range(len(shards))])
   for name, shard in zip(names, shards):
-    _write_file(folder / name, shard, dtype)
+    write_file(folder / name, shard, dtype)
   if len(shards) > 1:
     total = dtype.itemsize * sum(math.prod(t.shape) for s in shards for t in s)
     (folder / INDEX).write_text(json.dumps({
@@ -219,8 +219,9 @@ def write_weights(folder: epath.Path, tensors: Iterable[Planned],
   return names
 
 
-def _write_file(file: epath.Path, tensors: list[Planned], dtype: np.dtype
-                ) -> None:
+def write_file(file: epath.Path, tensors: list[Planned], dtype: np.dtype
+               ) -> None:
+  """Writes one file of tensors, in `dtype`, asking for each when it is due."""
   header: dict[str, Any] = {"__metadata__": {"format": "pt"}}
   place = 0
   for tensor in tensors:
