@@ -9,6 +9,7 @@ import jax
 import jax.numpy as jnp
 
 from llm_jax.config import ModelConfig
+from llm_jax.model.quantization import Int8, matmul as int8_matmul
 from llm_jax.model.lora import LowRank
 
 
@@ -70,7 +71,8 @@ def project(x: jax.Array, kernel: jax.Array | LowRank, bias: jax.Array | None,
 
   Args:
     x: [B, T, ...inputs].
-    kernel: [...inputs, ...outputs]; of a `LowRank` it is not made whole.
+    kernel: [...inputs, ...outputs], an array or an `Int8`; of a `LowRank` it
+      is not made whole.
     bias: [...outputs] or None.
     equation: contracts all axes of `x` but B and T.
 
@@ -79,20 +81,43 @@ def project(x: jax.Array, kernel: jax.Array | LowRank, bias: jax.Array | None,
   """
   if isinstance(kernel, LowRank):
     return project(x, kernel.kernel, bias, equation) + kernel.update(x)
-  kernel = kernel.astype(x.dtype)
   if on_one_device():
     # The same as one product of matrices: XLA:CPU runs that faster, backwards
     # above all. On a mesh it would merge axes that are split differently.
     B, T, *inputs = x.shape
     width = math.prod(inputs)
-    out = x.reshape(B * T, width) @ kernel.reshape(width, -1)
+    out = _matmul(x.reshape(B * T, width), kernel.reshape(width, -1))
     out = out.reshape(B, T, *kernel.shape[len(inputs):])
   else:
-    out = jnp.einsum(equation, x, kernel)
+    out = jnp.einsum(equation, x, kernel.astype(x.dtype))
   if bias is None:
     return out
   return out + bias.astype(x.dtype).reshape(
       (1,) * (out.ndim - bias.ndim) + bias.shape)
+
+
+def _matmul(x_MK: jax.Array, kernel: Any) -> jax.Array:
+  """x · W in `x`'s dtype."""
+  on_cpu = jax.default_backend() == "cpu"
+  if isinstance(kernel, Int8):
+    return int8_matmul(x_MK, kernel, blocked=on_cpu)
+  kernel_KN = kernel.astype(x_MK.dtype)
+  if not on_cpu or x_MK.dtype != jnp.bfloat16:
+    return x_MK @ kernel_KN
+  # XLA:CPU has a fast product of bfloat16 with float32 sums, for two rows or
+  # more; what `@` and a single row get is several times slower.
+  M = x_MK.shape[0]
+  x_MK = jnp.broadcast_to(x_MK, (2, x_MK.shape[1])) if M == 1 else x_MK
+  return jnp.dot(x_MK, kernel_KN, preferred_element_type=jnp.float32
+                 )[:M].astype(x_MK.dtype)
+
+
+def embed(table_VD: Any, tokens_BT: jax.Array, dtype: Any) -> jax.Array:
+  """Rows of the embedding table, [B, T, D] of `dtype`."""
+  if isinstance(table_VD, Int8):
+    return Int8(table_VD.values[tokens_BT],
+                table_VD.scales[tokens_BT]).astype(dtype)
+  return table_VD.astype(dtype)[tokens_BT]
 
 
 def activate(up_BTF: jax.Array, gate_BTF: jax.Array | None,

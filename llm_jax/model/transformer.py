@@ -20,6 +20,7 @@ from llm_jax.model.cache import KVCache, write_slots
 from llm_jax.model.latent_attention import latent_attention
 from llm_jax.model.moe import moe
 from llm_jax.model.params import Params
+from llm_jax.model.quantization import Int8, matmul_transposed
 from llm_jax.model.rotary import apply_rotary, rotary_angles
 from llm_jax.sharding import shard
 
@@ -160,7 +161,7 @@ def backbone(params: Params, tokens_BT: jax.Array, config: ModelConfig, *,
         jnp.arange(tokens_BT.shape[1], dtype=jnp.int32)[None, :],
         tokens_BT.shape)
   with jax.named_scope("embed"):
-    x_BTD = params["embed"]["tokens"].astype(dtype)[tokens_BT]
+    x_BTD = layers.embed(params["embed"]["tokens"], tokens_BT, dtype)
     if config.position == "learned":
       x_BTD += params["embed"]["positions"].astype(dtype)[positions_BT]
     if config.embed_scale != 1.0:
@@ -241,9 +242,20 @@ def unembed(params: Params, hidden_BTD: jax.Array,
   """Logits of the next token, [B, T, V], float32 (or wider)."""
   with jax.named_scope("unembed"):
     wide = jnp.promote_types(hidden_BTD.dtype, jnp.float32)
-    kernel_DV = (params["embed"]["tokens"].T if config.tie_embeddings
-                 else params["head"]["kernel"]).astype(hidden_BTD.dtype)
     B, T, D = hidden_BTD.shape
+    table = params["embed"]["tokens"] if config.tie_embeddings else None
+    if isinstance(table, Int8):
+      logits_BTV = matmul_transposed(
+          hidden_BTD.reshape(B * T, D), table,
+          blocked=jax.default_backend() == "cpu" and layers.on_one_device()
+      ).reshape(B, T, -1)
+      return _capped(logits_BTV, config)
+    if table is None and isinstance(params["head"]["kernel"], Int8):
+      return _capped(layers.project(hidden_BTD.astype(wide),
+                                    params["head"]["kernel"], None,
+                                    "btd,dv->btv"), config)
+    kernel_DV = (params["head"]["kernel"] if table is None else table.T
+                 ).astype(hidden_BTD.dtype)
     if T > 1 and layers.on_one_device():
       # The barrier keeps XLA from folding the transpose into the gradient's
       # product, which XLA:CPU runs up to twice as fast as [D, V] than as
@@ -254,8 +266,12 @@ def unembed(params: Params, hidden_BTD: jax.Array,
     else:
       logits_BTV = jnp.einsum("btd,dv->btv", hidden_BTD, kernel_DV,
                               preferred_element_type=wide)
-    logits_BTV = layers.softcap(logits_BTV, config.logit_softcap)
-    return shard(logits_BTV, "batch", "seq", "act_vocab", rules=config.rules)
+    return _capped(logits_BTV, config)
+
+
+def _capped(logits_BTV, config):
+  logits_BTV = layers.softcap(logits_BTV, config.logit_softcap)
+  return shard(logits_BTV, "batch", "seq", "act_vocab", rules=config.rules)
 
 
 def forward(params: Params, tokens_BT: jax.Array, config: ModelConfig,
