@@ -18,9 +18,10 @@ from llm_jax.convert.hf_fields import Fields
 from llm_jax.convert.hf_parts import Unfit, kinds_of
 
 # How a model is run or trained is not what it is.
-_HOW_IT_RUNS = ("rules.", "attention", "remat", "scan_layers", "compute_dtype",
-                "param_dtype", "cache_dtype", "moe.balance_coef", "init_std",
-                "layer_pattern")
+_HOW_IT_RUNS = frozenset((
+    "attention", "remat", "scan_layers", "compute_dtype", "param_dtype",
+    "cache_dtype", "moe.balance_coef", "init_std"))
+_FAR = 1000  # a family that cannot say the model is not the nearest
 
 
 def family_of(contents: Mapping[str, Any], file: str) -> Family:
@@ -104,23 +105,22 @@ def write_config(config: ModelConfig, model_type: str = ""
     raise ConfigError(
         f"model_type={model_type!r} is not known; choose one of "
         f"{', '.join(f.model_type for f in FAMILIES)}.")
-  obstacles: dict[str, list[str]] = {}
+  obstacles = []  # (how far, family, why not)
   for family in wanted:
-    obstacles[family.model_type] = found = []
     try:
       fields = _fields_of(family, config)
       again = read_config(fields, "config.json")
     except (Unfit, ConfigError) as error:
-      found.append(str(error).rstrip("."))
+      obstacles.append((_FAR, family.model_type, str(error).rstrip(".")))
       continue
-    found += unlike(config, again)
+    found = unlike(config, again)
     if not found:
       return family, fields
-  nearest = min(obstacles, key=lambda name: len(obstacles[name]))
+    obstacles.append((len(found), family.model_type, ", ".join(found)))
+  _, nearest, why = min(obstacles)
   raise ConfigError(
       "no family of Hugging Face's has all parts of this model; nearest is "
-      f"{nearest}, but for {', '.join(obstacles[nearest])}; save it with "
-      "format=orbax.")
+      f"{nearest}, but for {why}; save it with format=orbax.")
 
 
 def _fields_of(family: Family, config: ModelConfig) -> dict[str, Any]:
@@ -151,14 +151,13 @@ def _essence(config: ModelConfig) -> dict[str, Any]:
   """What a model computes: settings without effect all have one value."""
   c = config
   flat = {name: value for name, value in flatten(c).items()
-          if not name.startswith(_HOW_IT_RUNS)
-          or name.startswith("attention_")}
+          if name not in _HOW_IT_RUNS and not name.startswith("rules.")}
   flat["layer_pattern"] = kinds_of(c)
   local = any(kind.startswith("local") for kind in kinds_of(c))
   if not local:
     flat["window"] = 0
   if c.position != "rope":
-    flat |= {"rope_theta": 0.0, "rope_fraction": 1.0}
+    flat |= {"rope_theta": ModelConfig.rope_theta, "rope_fraction": 1.0}
     flat |= flatten(RopeScaling(), "rope_scaling.")
   if not local or c.position != "rope":
     flat["rope_local_theta"] = 0.0

@@ -192,5 +192,5 @@ DEEPSEEK_V3 = Family(
                   norm_topk_prob=True, max_position_embeddings=4096))
 
 # In the order in which a model's export looks for a family that can say it.
-FAMILIES = (GPT2, LLAMA, QWEN2, QWEN3, SMOLLM3, MISTRAL, OLMO2, GEMMA, GEMMA2,
+FAMILIES = (GPT2, LLAMA, MISTRAL, QWEN2, QWEN3, SMOLLM3, OLMO2, GEMMA, GEMMA2,
             GEMMA3, PHI3, MIXTRAL, QWEN3_MOE, DEEPSEEK_V2, DEEPSEEK_V3)

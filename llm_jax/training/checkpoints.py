@@ -236,3 +236,22 @@ def load_params(path: str) -> tuple[Params, ModelConfig, Tokenizer]:
     params = jax.jit(merge, static_argnums=2, donate_argnums=0, **shardings)(
         base, params, adapter.lora)
   return params, config, load_tokenizer(str(directory / TOKENIZER))
+
+
+def save_params(directory: str, params: Params, config: ModelConfig,
+                tokenizer: Tokenizer, stage: str) -> None:
+  """Writes what `load_params`, `--init_from` and `--checkpoint` read.
+
+  Args:
+    directory: becomes a run's directory, of a checkpoint at step 0.
+    params: the model's tensors, stacked.
+    config: the model.
+    tokenizer: its tokenizer.
+    stage: "pretrain", "sft" or "rl": what the model is.
+  """
+  path = epath.Path(directory).resolve()
+  tokenizer.save(path / TOKENIZER)
+  with ocp.CheckpointManager(path / CHECKPOINTS) as manager:
+    manager.save(0, args=ocp.args.Composite(
+        params=ocp.args.StandardSave(params),
+        config=ocp.args.JsonSave({"stage": stage, "model": to_dict(config)})))
