@@ -45,8 +45,9 @@ EXTRAS = {
     "cuda13": ["jax[cuda13]>=0.10.2"],
     # gs:// and s3:// addresses, by fsspec.
     "data": ["gcsfs>=2026.10.1", "s3fs>=2026.9.0"],
+    # Constrained generation.
+    "serve": ["llguidance>=1.9.1"],
     # Chapters that need no package beyond the plain ones so far.
-    "serve": [],
     "rl": [],
     "convert": [],
     "test": ["pytest>=9.2", "pytest-xdist>=3.8", "ruff>=0.17.6",

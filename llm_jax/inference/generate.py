@@ -144,7 +144,7 @@ def first_token(params: Params, prompts_BT: jax.Array, lengths_B: jax.Array,
   cache = init_cache(prompts_BT.shape[0], cache_len, config)
   logits_BV, cache = prefill(params, prompts_BT, lengths_B, cache, config)
   logits_BV, cache = repeat_rows((logits_BV, cache), samples_per_prompt)
-  return sample(_fold_step(keys_B, 0), logits_BV, sampling, history), cache
+  return sample(fold_step(keys_B, 0), logits_BV, sampling, history), cache
 
 
 def next_token(params: Params, tokens_B: jax.Array, positions_B: jax.Array,
@@ -156,7 +156,7 @@ def next_token(params: Params, tokens_B: jax.Array, positions_B: jax.Array,
   `history` has `tokens_B` already.
   """
   logits_BV, cache = decode_step(params, tokens_B, positions_B, cache, config)
-  return sample(_fold_step(keys_B, step), logits_BV, sampling, history), cache
+  return sample(fold_step(keys_B, step), logits_BV, sampling, history), cache
 
 
 def generate(params: Params, prompts_BT: jax.Array, lengths_B: jax.Array,
@@ -320,11 +320,12 @@ def _samples(out: Out, stopped_B: jax.Array) -> Samples:
 
 
 def repeat_rows(tree: Any, times: int) -> Any:
-  """Each row of each array, `times` times over."""
+  """Each row of each array of a tree, `times` times over."""
   if times == 1:
     return tree
   return jax.tree.map(lambda x: jnp.repeat(x, times, axis=0), tree)
 
 
-def _fold_step(keys_B: jax.Array, step: Any) -> jax.Array:
+def fold_step(keys_B: jax.Array, step: Any) -> jax.Array:
+  """The keys of token number `step` of each row."""
   return jax.vmap(lambda key: jax.random.fold_in(key, step))(keys_B)
