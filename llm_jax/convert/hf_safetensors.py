@@ -244,7 +244,8 @@ def _pieces(tensor: Planned, dtype: np.dtype) -> Iterator[np.ndarray]:
   rows = values.reshape(values.shape[0] if values.ndim else 1, -1)
   step = max(1, 2**22 // max(1, rows.shape[1]))
   for i in range(0, rows.shape[0], step):
-    piece = np.ascontiguousarray(rows[i:i + step]).astype(dtype, copy=False)
+    with np.errstate(over="ignore"):
+      piece = np.ascontiguousarray(rows[i:i + step]).astype(dtype, copy=False)
     require(dtype != np.float16 or bool(np.isfinite(piece).all()),
             f"tensor {tensor.name} has values beyond float16's 65504; give "
             "dtype=bfloat16 or float32.")
