@@ -17,7 +17,7 @@ import numpy as np
 from llm_jax.config import ModelConfig, SamplingConfig, require
 from llm_jax.inference.completions import lay_out, on_host
 from llm_jax.inference.constraints import (
-    Constraint, Grammars, allowed_bits, unpack_bits)
+    Constraint, Grammars, unpack_bits)
 from llm_jax.inference.generate import Samples, fold_step, repeat_rows
 from llm_jax.inference.penalties import extend_history, init_history
 from llm_jax.inference.sampling import sample
@@ -96,9 +96,9 @@ def generate_constrained(
   done_B, ends_B = np.zeros(wanted, bool), np.full(wanted, max_new)
   columns = []
   for step in range(max_new):
-    bits_BW = allowed_bits(
+    bits_BW = grammars.allowed_bits(
         [None if done else matcher for matcher, done in zip(matchers, done_B)]
-        + fill, config.vocab_size)
+        + fill)
     drawn, history = _draw(keys_B, np.int32(step), logits_BV, bits_BW,
                            sampling, history)
     if step + 1 < max_new:

@@ -91,6 +91,7 @@ class Grammars:
         self._library.TokenizerWrapper(
             _Vocabulary(tokenizer, vocab_size, self._stop_ids)),
         eos_token=list(self._stop_ids))
+    self._executor = self._library.LLExecutor()
     self._compiled: dict[Constraint, Any] = {}
 
   def matcher(self, constraint: Constraint | None) -> Matcher | None:
@@ -105,6 +106,20 @@ class Grammars:
     if constraint not in self._compiled:
       self._compiled[constraint] = self._compile(constraint)
     return Matcher(self._compiled[constraint].deep_copy(), constraint)
+
+  def allowed_bits(self, matchers: Sequence[Matcher | None]) -> np.ndarray:
+    """Tokens that may come next in each row, int32 [B, ceil(V / 32)].
+
+    Bit v % 32 of word v // 32 is token v. All are set in rows without matcher.
+    """
+    bits = np.full((len(matchers), -(-self.vocab_size // 32)), -1, np.int32)
+    rows = [(matcher.matcher, row) for row, matcher in enumerate(matchers)
+            if matcher is not None]
+    if rows:
+      # The rows of a batch are worked on by several threads.
+      self._executor.unsafe_compute_mask_ptr(
+          rows, bits.ctypes.data, bits.shape[1] * bits.itemsize, len(bits))
+    return bits
 
   def _compile(self, constraint: Constraint) -> Any:
     matcher_type = self._library.LLMatcher
@@ -156,23 +171,8 @@ class Matcher:
           "has every character that the constraint asks for.")
 
 
-def allowed_bits(matchers: Sequence[Matcher | None], vocab_size: int
-                 ) -> np.ndarray:
-  """Tokens that may come next, int32 [B, ceil(V / 32)]; bit v % 32 of word
-  v // 32 is token v. All are set in rows without a matcher."""
-  from llguidance import LLExecutor
-  from llguidance.numpy import (
-      allocate_token_bitmask, fill_next_token_bitmask_par)
-  bits = allocate_token_bitmask(len(matchers), vocab_size)
-  rows = [(matcher.matcher, row) for row, matcher in enumerate(matchers)
-          if matcher is not None]
-  if rows:
-    fill_next_token_bitmask_par(LLExecutor(), rows, bits)
-  return bits
-
-
 def unpack_bits(bits_BW: Any, vocab_size: int) -> Any:
-  """`allowed_bits` as bool [B, V]; of NumPy's or JAX's arrays alike."""
+  """`Grammars.allowed_bits` as bool [B, V], NumPy's or JAX's."""
   words_V = np.arange(vocab_size)
   return (bits_BW[:, words_V // 32] >> (words_V % 32)[None, :].astype(np.int32)
           ) & 1 != 0
