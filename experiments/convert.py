@@ -6,11 +6,15 @@
         --output=quickstart.gguf --format=gguf --dtype=q8_0
     python -m experiments.convert --source=organisation/name \\
         --output=runs/base --format=orbax
+    python -m experiments.convert --source=runs/adapter \\
+        --output=adapter --format=peft --base_model=exported
 
 hf is what transformers, vLLM and the Hugging Face hub read; gguf what llama.cpp
 and LM Studio do; orbax what `--checkpoint` and `--init_from` of the other
-experiments do. The output is written beside its name and renamed when it is
-whole; something that is there already is left alone.
+experiments do. A LoRA run is written with its adapter merged in, or, as peft,
+the adapter alone, as PEFT has it; a source may be such a folder. The output is
+written beside its name and renamed when it is whole; something that is there
+already is left alone.
 """
 
 from __future__ import annotations
@@ -42,6 +46,8 @@ def run(config: ConvertConfig) -> dict[str, Any]:
   logging.set_verbosity(logging.ERROR)
   start = time.monotonic()
   pretrained.check_output(config.output)
+  if config.format == "peft":
+    return _convert_adapter(config)
   source = pretrained.find(config.source, flag="--source")
   params, model, tokenizer = pretrained.load_pretrained(config.source)
   if config.format == "hf":
@@ -56,6 +62,25 @@ def run(config: ConvertConfig) -> dict[str, Any]:
         f"parameters in {seconds} s.", flush=True)
   return {"output": str(output), "parameters": count_params(model),
           "seconds": seconds}
+
+
+def _convert_adapter(config: ConvertConfig) -> dict[str, Any]:
+  """Writes what a LoRA run trained, and nothing of the model."""
+  from llm_jax.convert import peft, pretrained
+  from llm_jax.model.lora import count_lora
+  from llm_jax.training.checkpoints import load_adapter
+  start = time.monotonic()
+  adapter, about, model = load_adapter(config.source)
+  output = pretrained.check_output(config.output)
+  with pretrained.whole(output) as folder:
+    folder.mkdir(parents=True)
+    peft.save_peft(folder, adapter, about.lora, model,
+                   base_model=config.base_model, model_type=config.model_type)
+  count = count_lora(model, about.lora)
+  print(f"convert: {config.source} -> {output}, an adapter of {count:,} "
+        f"parameters to {about.base}.", flush=True)
+  return {"output": str(output), "parameters": count,
+          "seconds": round(time.monotonic() - start, 2)}
 
 
 if __name__ == "__main__":

@@ -172,6 +172,19 @@ def load_peft(folder: epath.PathLike, params: Params, config: ModelConfig,
   return adapter, lora
 
 
+def base_model(folder: epath.PathLike) -> str:
+  """Name or path of the model that an adapter says it updates.
+
+  Raises:
+    ConfigError: it says none.
+  """
+  file = epath.Path(folder) / CONFIG
+  name = _read_config(file).get("base_model_name_or_path")
+  require(bool(name), f"{file} has no base_model_name_or_path; write the path "
+          "of the model that the adapter updates into it.")
+  return name
+
+
 def _read_config(file: epath.Path) -> dict[str, Any]:
   require(file.exists(), f"{file} does not exist; give a folder that PEFT's "
           "save_pretrained has written.")

@@ -17,9 +17,11 @@ import jax.numpy as jnp
 
 from llm_jax import paths
 from llm_jax.config import ModelConfig, require, require_choice
+from llm_jax.convert import peft
 from llm_jax.convert.huggingface import (
     CONFIG, MAX_SHARD_SIZE, config_with_dtype, load_huggingface,
     save_huggingface)
+from llm_jax.model.lora import merge
 from llm_jax.model.params import Params
 from llm_jax.tokenizer.chat import has_own_template
 from llm_jax.tokenizer.protocol import Tokenizer
@@ -39,7 +41,7 @@ class Source:
 
   Attributes:
     path: where it is on this disk (or gs://, s3://).
-    kind: "run" (of ours), "hf" or "gguf".
+    kind: "run" (of ours), "hf", "gguf" or "peft" (an adapter).
     stage: "pretrain", "sft" or "rl" of a run; "" elsewhere.
   """
   path: epath.Path
@@ -51,9 +53,9 @@ def find(path_or_name: str, *, flag: str = "") -> Source:
   """Finds out what a path or name leads to.
 
   Args:
-    path_or_name: a run's directory or checkpoint, a Hugging Face folder, a
-      .gguf file or a folder with one, the name of a built-in model, or
-      organisation/name on the Hugging Face hub.
+    path_or_name: a run's directory or checkpoint, a Hugging Face folder, an
+      adapter's folder of PEFT, a .gguf file or a folder with one, the name of
+      a built-in model, or organisation/name on the Hugging Face hub.
     flag: the flag it was typed after, for the error's sentence.
 
   Raises:
@@ -73,6 +75,8 @@ def find(path_or_name: str, *, flag: str = "") -> Source:
     return Source(path, "run", checkpoint_info(str(path))[2]["stage"])
   if (path / CONFIG).exists():
     return Source(path, "hf")
+  if (path / peft.CONFIG).exists():
+    return Source(path, "peft")
   files = sorted(path.glob("*.gguf"))
   require(len(files) < 2, f"{text} has several .gguf files "
           f"({', '.join(file.name for file in files)}); name one of them.")
@@ -103,11 +107,15 @@ def load_pretrained(path_or_name: str | os.PathLike, *, dtype: str = "",
   source = find(str(path_or_name))
   if source.kind == "hf":
     return load_huggingface(source.path, dtype=dtype, log=log)
-  if source.kind == "run":
-    params, config, tokenizer = load_params(str(source.path))
-  else:
+  if source.kind == "peft":
+    params, config, tokenizer = load_pretrained(
+        peft.base_model(source.path), dtype=dtype, log=log)
+    adapter, lora = peft.load_peft(source.path, params, config)
+    return merge(params, adapter, lora), config, tokenizer
+  if source.kind == "gguf":
     from llm_jax.convert.gguf import load_gguf
-    params, config, tokenizer = load_gguf(source.path)
+    return load_gguf(source.path, dtype)
+  params, config, tokenizer = load_params(str(source.path))
   if dtype:
     params, config = cast(params, dtype), config_with_dtype(config, dtype)
   return params, config, tokenizer

@@ -217,18 +217,9 @@ def load_params(path: str) -> tuple[Params, ModelConfig, Tokenizer]:
     ConfigError: there is no such checkpoint, or it is an adapter whose model
       is gone.
   """
-  directory, step, info = checkpoint_info(path)
-  config = from_dict(ModelConfig, info["model"])
-  adapter = (from_dict(Adapter, info["adapter"]) if "adapter" in info
-             else Adapter())
-  specs = trained_specs(config, adapter.lora)
-  abstract = _abstract(
-      lambda: init_tensors(jax.random.key(0), specs, config.param_dtype),
-      tensor_shardings(specs, config.rules))
-  with ocp.StandardCheckpointer() as checkpointer:
-    params = checkpointer.restore(
-        directory / CHECKPOINTS / str(step) / "params", abstract)
-  if adapter.lora.rank:
+  directory, _, info = checkpoint_info(path)
+  params, adapter, config = _load_saved(path)
+  if "adapter" in info:
     base, _, _ = load_params(adapter.base_checkpoint(directory))
     mesh = jax.sharding.get_abstract_mesh()
     shardings = {} if mesh.empty else {
@@ -236,6 +227,38 @@ def load_params(path: str) -> tuple[Params, ModelConfig, Tokenizer]:
     params = jax.jit(merge, static_argnums=2, donate_argnums=0, **shardings)(
         base, params, adapter.lora)
   return params, config, load_tokenizer(str(directory / TOKENIZER))
+
+
+def load_adapter(path: str) -> tuple[Params, Adapter, ModelConfig]:
+  """Loads what a LoRA run trained, without the model that it belongs to.
+
+  Args:
+    path: a run's directory (newest checkpoint), or one checkpoint's.
+
+  Returns:
+    (the factors, what they are and of which model, that model's config).
+
+  Raises:
+    ConfigError: there is no such checkpoint, or it is no adapter.
+  """
+  require("adapter" in checkpoint_info(path)[2], f"{path} holds a whole model "
+          "and no adapter; give a run of experiments.sft with --lora.rank.")
+  return _load_saved(path)
+
+
+def _load_saved(path: str) -> tuple[Params, Adapter, ModelConfig]:
+  """The item `params` of a checkpoint: a model's, or an adapter's."""
+  directory, step, info = checkpoint_info(path)
+  config = from_dict(ModelConfig, info["model"])
+  adapter = from_dict(Adapter, info.get("adapter", {}))
+  specs = trained_specs(config, adapter.lora)
+  abstract = _abstract(
+      lambda: init_tensors(jax.random.key(0), specs, config.param_dtype),
+      tensor_shardings(specs, config.rules))
+  with ocp.StandardCheckpointer() as checkpointer:
+    params = checkpointer.restore(
+        directory / CHECKPOINTS / str(step) / "params", abstract)
+  return params, adapter, config
 
 
 def save_params(directory: str, params: Params, config: ModelConfig,

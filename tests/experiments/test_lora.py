@@ -12,11 +12,12 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from experiments import chat, evaluate, rl, sft
+from experiments import chat, convert, evaluate, rl, sft
 from llm_jax import config_flags
 from llm_jax.config import (
     CheckpointConfig, ConfigError, LoraConfig, ModelConfig, OptimizerConfig,
     RlConfig, SftConfig, TokenizerConfig)
+from llm_jax.convert.pretrained import load_pretrained
 from llm_jax.model.lora import attach, count_lora
 from llm_jax.model.params import init_params
 from llm_jax.model.transformer import forward
@@ -227,3 +228,24 @@ def test_killed_and_resumed_is_bit_identical(data):
   assert len(losses(whole)) > NUM_STEPS
   adapters = [load_params(str(run))[0] for run in (whole, killed)]
   jax.tree.map(np.testing.assert_array_equal, *adapters)
+
+
+def test_out_to_peft_and_back(trained, data, tmp_path, command):
+  """The adapter alone; and a PEFT folder is a model like any other."""
+  run, _ = trained
+  base, folder = tmp_path / "exported", tmp_path / "adapter"
+  code, _, errors = command(convert, f"--source={data / 'base'}",
+                            f"--output={base}")
+  assert code == 0, errors
+  code, out, errors = command(convert, f"--source={run}", "--format=peft",
+                              f"--output={folder}", f"--base_model={base}")
+  assert code == 0 and "an adapter of 3,968 parameters" in out, errors
+  assert sorted(p.name for p in folder.iterdir()) == [
+      "adapter_config.json", "adapter_model.safetensors"]
+  merged, config, tokenizer = load_pretrained(folder)
+  assert config.num_layers == 2 and tokenizer.vocab_size == 290
+  jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, atol=1e-6),
+               merged, load_params(str(run))[0])
+  code, _, errors = command(convert, f"--source={data / 'base'}",
+                            "--format=peft", f"--output={tmp_path / 'no'}")
+  assert code == 2 and "holds a whole model and no adapter" in errors
