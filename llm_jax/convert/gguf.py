@@ -108,7 +108,7 @@ def _read_slot(slot: Slot, contents: Contents, config: ModelConfig
 
 def save_gguf(path: str | os.PathLike, params: Params, config: ModelConfig,
               tokenizer: Tokenizer | None, dtype: str = "f16", *,
-              name: str = "") -> None:
+              name: str = "llm_jax model") -> None:
   """Writes a file that llama.cpp and the programs built on it run.
 
   Args:
@@ -117,7 +117,8 @@ def save_gguf(path: str | os.PathLike, params: Params, config: ModelConfig,
     config: the model.
     tokenizer: its tokenizer; llama.cpp does not run a model without one.
     dtype: "f32" | "f16" | "bf16" | "q8_0", of the matrices.
-    name: the model's, for those who open the file.
+    name: the model's, for those who open the file. (Not the file's name:
+      llama.cpp takes some names, such as phi3, for what a vocabulary holds.)
 
   Raises:
     ConfigError: `path` exists, or llama.cpp has no way to say what the model
@@ -131,8 +132,7 @@ def save_gguf(path: str | os.PathLike, params: Params, config: ModelConfig,
           "directory, or give another output.")
   architecture, fields, tensors = write_config(config)
   fields.pop("general.architecture")
-  fields |= {"general.type": "model",
-             "general.name": name or target.stem}
+  fields |= {"general.type": "model", "general.name": name}
   if tokenizer is not None:
     fields |= tokenizer_fields(tokenizer, config.vocab_size)
   slots = layout(config, architecture.tensors)

@@ -182,9 +182,9 @@ def _write_qwen_experts(c: ModelConfig) -> dict[str, Any]:
 
 
 ARCHITECTURES = (
+    Architecture("qwen2", names.QWEN, dict(qkv_bias=True), square=True),
     Architecture("llama", names.LLAMA, divisors=True,
                  parts=(_ONE_WINDOW, Part(_read_experts, _write_experts))),
-    Architecture("qwen2", names.QWEN, dict(qkv_bias=True), square=True),
     Architecture("qwen3", names.QWEN, dict(qk_norm="head")),
     Architecture("qwen3moe", names.QWEN, dict(qk_norm="head"),
                  parts=(Part(_read_experts, _write_qwen_experts),)),
