@@ -6,10 +6,13 @@
         --data.validation_fraction=0
     python -m experiments.evaluate --checkpoint=runs/sft --suite=sums \\
         --problems.path=problems.jsonl --output=result.json
+    python -m experiments.evaluate --checkpoint=organisation/name \\
+        --suite=bits_per_byte --data.path=my_texts/
 
 bits_per_byte predicts the held-out part of token shards or of raw text (with
 --data.validation_fraction=0, all of it); sums has held-out problems answered,
-one sample each, with a 95% interval. Prints JSON.
+one sample each, with a 95% interval. Prints JSON. The model may be anything
+that experiments.convert takes as a source.
 """
 
 from __future__ import annotations
@@ -26,7 +29,8 @@ def run(config: EvaluateConfig) -> dict[str, Any]:
   """Evaluates a checkpoint.
 
   Returns:
-    `checkpoint`, `stage`, `step`, and for each suite what it found.
+    `checkpoint`, of a run its `stage` and `step`, and for each suite what it
+    found.
 
   Raises:
     ConfigError: no checkpoint, or text or problems that cannot be read.
@@ -34,15 +38,22 @@ def run(config: EvaluateConfig) -> dict[str, Any]:
   config.validate()
   require(bool(config.checkpoint), "no model is named; give --checkpoint=RUN, "
           "the directory of a training run, such as runs/quickstart/rl.")
+  from llm_jax.convert import pretrained
   from llm_jax.paths import as_path
-  from llm_jax.training.checkpoints import checkpoint_info, load_params
+  from llm_jax.training.checkpoints import checkpoint_info
   from llm_jax.workdir import enable_compilation_cache
   start = time.monotonic()
-  directory, step, info = checkpoint_info(config.checkpoint)
-  enable_compilation_cache(directory)
-  loaded = load_params(str(directory / "checkpoints" / str(step)))
-  results = {"checkpoint": config.checkpoint, "stage": info["stage"],
-             "step": step}
+  results: dict[str, Any] = {"checkpoint": config.checkpoint}
+  source = pretrained.find(config.checkpoint, flag="--checkpoint")
+  path = str(source.path)
+  if source.kind == "run":
+    directory, step, info = checkpoint_info(path)
+    enable_compilation_cache(directory)
+    path = str(directory / "checkpoints" / str(step))
+    results |= {"stage": info["stage"], "step": step}
+  loaded = pretrained.load_pretrained(path)
+  require(loaded[2] is not None, f"{config.checkpoint} has no tokenizer; put "
+          "the model's tokenizer.json there.")
   if config.suite in ("all", "bits_per_byte"):
     results["bits_per_byte"] = _bits_per_byte(config, *loaded)
   if config.suite in ("all", "sums"):

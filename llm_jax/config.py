@@ -216,7 +216,8 @@ class RlConfig(TrainRunConfig):
 @dataclasses.dataclass(frozen=True)
 class EvaluateConfig:
   """experiments/evaluate.py"""
-  checkpoint: str = setting("", "run directory, or a converted model")
+  checkpoint: str = setting("", "run directory, Hugging Face folder or "
+                            "organisation/name, .gguf file, or a named model")
   suite: str = setting("all", "all | bits_per_byte | sums")
   data: TextConfig = setting(TextConfig(), "text for bits per byte")
   problems: RlDataConfig = setting(RlDataConfig(), "problems with answers")
@@ -241,56 +242,44 @@ class EvaluateConfig:
 @dataclasses.dataclass(frozen=True)
 class ChatConfig:
   """experiments/chat.py"""
-  checkpoint: str = setting("", "run directory of sft or rl")
-  model: str = setting("", "a named model, in place of a checkpoint")
+  checkpoint: str = setting("", "run directory of pretrain, sft or rl")
+  model: str = setting("", "any other model: smollm2-135m, a Hugging Face "
+                       "folder or organisation/name, or a .gguf file")
+  dtype: str = setting("", "float32 | bfloat16; empty: as the weights are")
+  int8: bool = setting(False, "weights in int8: a quarter of float32's memory")
   prompt: str = setting("", "answer this once and exit")
   system: str = setting("", "system prompt")
   temperature: float = setting(0.7, "0: the likeliest token (greedy)")
   top_k: int = setting(0, "keep the k likeliest tokens; 0: all")
   top_p: float = setting(1.0, "keep the smallest set with this probability")
+  min_p: float = setting(0.0, "drop tokens less likely than this share of the "
+                         "likeliest; 0: none")
+  repetition_penalty: float = setting(1.0, "above 1: tokens that were there "
+                                      "are less likely")
+  stop: tuple[str, ...] = setting((), "texts that end an answer, and are not "
+                                  "part of it")
   max_new_tokens: int = setting(160, "tokens of one answer at most")
   raw: bool = setting(False, "continue the text that is typed, as a base model "
                       "does, rather than answer")
   seed: int = setting(0, "sampling")
 
-  def validate(self) -> None:
-    """Raises `ConfigError` at the first setting that cannot work."""
-    SamplingConfig(self.temperature, self.top_k, self.top_p,
-                   self.max_new_tokens).validate()
-
-
-@dataclasses.dataclass(frozen=True)
-class ConvertConfig:
-  """experiments/convert.py"""
-  source: str = setting("", "run directory, Hugging Face folder or "
-                        "organisation/name, .gguf file, or a named model")
-  output: str = setting("", "directory the model goes to; for gguf also a "
-                        "file's name, *.gguf")
-  format: str = setting("hf", "hf | gguf | orbax | peft (of a LoRA run: the "
-                        "adapter alone)")
-  dtype: str = setting("", "hf: float32 | bfloat16 | float16; orbax: float32 | "
-                       "bfloat16; gguf: f32 | f16 | bf16 | q8_0; empty: as "
-                       "they are (gguf: f16)")
-  model_type: str = setting("", "hf: the family to write; empty: the first "
-                            "that has the model's parts")
-  max_shard_gb: float = setting(5.0, "hf: gigabytes of one file of weights")
-  base_model: str = setting("", "peft: name or path of the frozen model's "
-                            "Hugging Face folder, for who reads the adapter")
+  @property
+  def sampling(self) -> SamplingConfig:
+    """How tokens are drawn."""
+    return SamplingConfig(
+        temperature=self.temperature, top_k=self.top_k, top_p=self.top_p,
+        min_p=self.min_p, repetition_penalty=self.repetition_penalty,
+        stop=self.stop, max_new_tokens=self.max_new_tokens)
 
   def validate(self) -> None:
     """Raises `ConfigError` at the first setting that cannot work."""
-    require(bool(self.source), "source is empty; give --source=RUN, FOLDER, "
-            "FILE.gguf or a model's name.")
-    require(bool(self.output), "output is empty; give --output=DIRECTORY.")
-    dtypes = {"hf": ("", "float32", "bfloat16", "float16"),
-              "gguf": ("", "f32", "f16", "bf16", "q8_0", "float32", "float16",
-                       "bfloat16"),
-              "orbax": ("", "float32", "bfloat16"), "peft": ("", "float32")}
-    require_choice("format", self.format, tuple(dtypes))
-    require_choice(f"dtype (of format={self.format})", self.dtype,
-                   dtypes[self.format])
-    require(self.max_shard_gb > 0, f"max_shard_gb is {self.max_shard_gb}; it "
-            "must be positive.")
+    self.sampling.validate()
+    require_choice("dtype", self.dtype, ("", "float32", "bfloat16"))
+    require(not (self.model and self.checkpoint), "--model and --checkpoint "
+            "both name a model; give one of them.")
+    require(bool(self.model or self.checkpoint), "no model is named; give "
+            "--checkpoint=RUN, the directory of a training run, such as "
+            "runs/quickstart/rl, or --model=smollm2-135m.")
 
 
 @dataclasses.dataclass(frozen=True)

@@ -11,7 +11,8 @@ import math
 from collections.abc import Mapping
 from typing import Any
 
-from llm_jax.config import ConfigError, ModelConfig, MoeConfig, RopeScaling
+from llm_jax.config import (
+    ConfigError, ModelConfig, MoeConfig, RopeScaling, require)
 from llm_jax.config_tree import flatten
 from llm_jax.convert.hf_families import FAMILIES, GEMMA3, Family
 from llm_jax.convert.hf_fields import Fields
@@ -118,6 +119,8 @@ def write_config(config: ModelConfig, model_type: str = ""
       return family, fields
     obstacles.append((len(found), family.model_type, ", ".join(found)))
   _, nearest, why = min(obstacles)
+  require(not model_type, f"no model_type={model_type} of Hugging Face's has "
+          f"all parts of this model: {why}; leave model_type empty.")
   raise ConfigError(
       "no family of Hugging Face's has all parts of this model; nearest is "
       f"{nearest}, but for {why}; save it with format=orbax.")

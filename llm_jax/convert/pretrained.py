@@ -80,8 +80,9 @@ def find(path_or_name: str, *, flag: str = "") -> Source:
   files = sorted(path.glob("*.gguf"))
   require(len(files) < 2, f"{text} has several .gguf files "
           f"({', '.join(file.name for file in files)}); name one of them.")
-  require(bool(files), f"{text} holds no model: no {CHECKPOINTS}/ of a run, no "
-          f"{CONFIG} of a Hugging Face folder and no .gguf file.")
+  require(bool(files), f"{text} holds no model: no finished checkpoint of a "
+          f"run ({CHECKPOINTS}/), no {CONFIG} of a Hugging Face folder and no "
+          ".gguf file.")
   return Source(files[0], "gguf")
 
 

@@ -70,8 +70,8 @@ def params_of(config, seed=0):
 
 
 def tokenizer():
-  """262 tokens."""
-  return train_bpe(["a text"] * 4, TokenizerConfig(vocab_size=262))
+  """256 bytes, two merges, six special tokens."""
+  return train_bpe(["a text"] * 4, TokenizerConfig(vocab_size=264))
 
 
 def write(folder, name, **kwargs):
