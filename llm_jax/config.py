@@ -283,6 +283,40 @@ class ChatConfig:
 
 
 @dataclasses.dataclass(frozen=True)
+class ConvertConfig:
+  """experiments/convert.py"""
+  source: str = setting("", "run directory, Hugging Face folder or "
+                        "organisation/name, .gguf file, or a named model")
+  output: str = setting("", "directory the model goes to; for gguf also a "
+                        "file's name, *.gguf")
+  format: str = setting("hf", "hf | gguf | orbax | peft (of a LoRA run: the "
+                        "adapter alone)")
+  dtype: str = setting("", "hf: float32 | bfloat16 | float16; orbax: float32 | "
+                       "bfloat16; gguf: f32 | f16 | bf16 | q8_0; empty: as "
+                       "they are (gguf: f16)")
+  model_type: str = setting("", "hf: the family to write; empty: the first "
+                            "that has the model's parts")
+  max_shard_gb: float = setting(5.0, "hf: gigabytes of one file of weights")
+  base_model: str = setting("", "peft: name or path of the frozen model's "
+                            "Hugging Face folder, for who reads the adapter")
+
+  def validate(self) -> None:
+    """Raises `ConfigError` at the first setting that cannot work."""
+    require(bool(self.source), "source is empty; give --source=RUN, FOLDER, "
+            "FILE.gguf or a model's name.")
+    require(bool(self.output), "output is empty; give --output=DIRECTORY.")
+    dtypes = {"hf": ("", "float32", "bfloat16", "float16"),
+              "gguf": ("", "f32", "f16", "bf16", "q8_0", "float32", "float16",
+                       "bfloat16"),
+              "orbax": ("", "float32", "bfloat16"), "peft": ("", "float32")}
+    require_choice("format", self.format, tuple(dtypes))
+    require_choice(f"dtype (of format={self.format})", self.dtype,
+                   dtypes[self.format])
+    require(self.max_shard_gb > 0, f"max_shard_gb is {self.max_shard_gb}; it "
+            "must be positive.")
+
+
+@dataclasses.dataclass(frozen=True)
 class QuickstartConfig:
   """experiments/quickstart.py"""
   workdir: str = setting("runs/quickstart", "directory of all stages")
