@@ -55,7 +55,7 @@ EXTRAS = {
     "notebooks": ["ipykernel>=7.4", "nbclient>=0.11", "nbformat>=5.11",
                   "matplotlib>=3.11"],
     # Oracles of the tests marked `reference`; nothing else wants PyTorch.
-    "reference": ["torch==2.13.0", "transformers>=5.23"],
+    "reference": ["torch==2.13.0", "transformers>=5.23", "peft>=0.21.0"],
 }
 # Neither an accelerator, which is a choice, nor PyTorch.
 EXTRAS["all"] = sorted({package for name in
