@@ -18,6 +18,8 @@ from llm_jax.config_parts import (  # noqa: F401 - handed on
     CheckpointConfig, ConfigError, LoggingConfig, LoraConfig, MeshConfig,
     OptimizerConfig, SamplingConfig, TextConfig, TokenizerConfig, require,
     require_choice, setting)
+from llm_jax.config_probes import (  # noqa: F401 - handed on
+    ProbeConfig, RepeatDocumentsConfig)
 
 
 @dataclasses.dataclass(frozen=True)
