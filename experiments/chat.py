@@ -3,10 +3,14 @@
     python -m experiments.chat --checkpoint=runs/quickstart/rl
     python -m experiments.chat --checkpoint=runs/quickstart/sft \\
         --prompt="who are you?"
+    python -m experiments.chat --model=smollm2-135m
 
-Answers appear as they are written. /clear forgets the conversation, /exit or
-Ctrl-D ends it, Ctrl-C stops an answer. A base model (a run of
-experiments.pretrain) does not answer: it continues the text it is given.
+--model takes models that were trained elsewhere: the named one, Hugging Face
+folders and names of its hub, .gguf files; each is prompted with its own chat
+template. Answers appear as they are written. /clear forgets the conversation,
+/exit or Ctrl-D ends it, Ctrl-C stops an answer. A base model (a run of
+experiments.pretrain, or one without a chat template) does not answer: it
+continues the text it is given.
 """
 
 from __future__ import annotations
@@ -17,7 +21,7 @@ from collections.abc import Iterator
 from typing import Any
 
 from llm_jax import config_flags
-from llm_jax.config import ChatConfig, ConfigError, SamplingConfig, require
+from llm_jax.config import ChatConfig, ConfigError, require
 
 # Where answers may be longer than the context allows for, this share of it is
 # kept for the answer before old turns are left out.
@@ -33,27 +37,43 @@ class Model:
   """
 
   def __init__(self, config: ChatConfig):
-    """Loads the checkpoint; raises `ConfigError` where there is none."""
+    """Loads the model; raises `ConfigError` where there is none."""
     import jax
     from absl import logging
 
+    from llm_jax.convert.pretrained import find, load_pretrained
+    from llm_jax.model.quantization import quantize_weights
     from llm_jax.model.transformer import unstack_layers
-    from llm_jax.training.checkpoints import checkpoint_info, load_params
+    from llm_jax.tokenizer.chat import can_chat
+    from llm_jax.training.checkpoints import checkpoint_info
     from llm_jax.workdir import enable_compilation_cache
     # Orbax warns that what is read is read only; nobody who talks needs that.
     logging.set_verbosity(logging.ERROR)
-    directory, step, info = checkpoint_info(_checkpoint_path(config))
-    enable_compilation_cache(directory)
-    params, self._config, self._tokenizer = load_params(
-        str(directory / "checkpoints" / str(step)))
+    name = config.checkpoint or config.model
+    source = find(name, flag="--checkpoint" if config.checkpoint
+                  else "--model")
+    self._is_run = source.kind == "run"
+    enable_compilation_cache(checkpoint_info(str(source.path))[0]
+                             if self._is_run else _user_cache())
+    params, self._config, tokenizer = load_pretrained(
+        name, dtype=config.dtype, log=_tell)
+    require(tokenizer is not None, f"{name} has no tokenizer; put its "
+            "tokenizer.json into the folder.")
+    self._tokenizer = tokenizer
     self._params = jax.jit(unstack_layers)(params)
+    if config.int8:
+      self._params = jax.jit(quantize_weights)(self._params)
     self._key = jax.random.key(config.seed)
-    self._sampling = SamplingConfig(config.temperature, config.top_k,
-                                    config.top_p, config.max_new_tokens)
-    self.is_base = config.raw or info["stage"] == "pretrain"
+    self._sampling = config.sampling
+    self.is_base = (config.raw or source.stage == "pretrain"
+                    or not can_chat(tokenizer))
     context = self._config.max_seq_len
-    self.description = (f"{info['stage']} model, step {step}, context of "
-                        f"{context} tokens")
+    if self._is_run:
+      _, step, info = checkpoint_info(str(source.path))
+      what = f"{info['stage']} model, step {step}"
+    else:
+      what = f"{os.path.basename(name.rstrip('/'))}{_millions(self._config)}"
+    self.description = f"{what}, context of {context} tokens"
     self._room = context - max(1, min(config.max_new_tokens,
                                       context // _ANSWER_SHARE))
 
@@ -75,8 +95,8 @@ class Model:
       if len(text_ids) >= self._room:
         _tell(f"only the last {self._room - 1} tokens of the text are read")
         text_ids = text_ids[1 - self._room:]
-      ids = [self._tokenizer.endoftext_id, *text_ids]
-      return self._stream(ids, (self._tokenizer.endoftext_id,), number)
+      return self._stream(self._start(not text_ids) + text_ids,
+                          self._text_stops(), number)
     ids, dropped = fit_messages(messages, self._tokenizer, self._room)
     if dropped:
       _tell(f"the context is full: the oldest {dropped} messages are "
@@ -84,6 +104,22 @@ class Model:
       system = len(messages) > 0 and messages[0]["role"] == "system"
       del messages[system:system + dropped]
     return self._stream(ids, stop_ids(self._tokenizer), number)
+
+  def _start(self, needed: bool) -> list[int]:
+    """What a text begins with; ours begin with the token between documents."""
+    if self._is_run:
+      return [self._tokenizer.endoftext_id]
+    if self._tokenizer.start_token_id is not None:
+      return [self._tokenizer.start_token_id]
+    return [self._tokenizer.endoftext_id] if needed else []
+
+  def _text_stops(self) -> tuple[int, ...]:
+    if self._tokenizer.stop_token_ids:
+      return self._tokenizer.stop_token_ids
+    try:
+      return (self._tokenizer.endoftext_id,)
+    except ConfigError:  # such a text ends at its length
+      return ()
 
   def _stream(self, ids: list[int], stops: tuple[int, ...],
               number: int) -> Iterator[str]:
@@ -105,8 +141,9 @@ class Model:
 
     tokens = stream(self._params, ids, jax.random.fold_in(self._key, number),
                     sampling, self._config, stop_ids=stops)
-    yield from stream_text(map(kept, tokens), self._tokenizer, stops)
-    if drawn[-1] not in stops:
+    yield from stream_text(map(kept, tokens), self._tokenizer, stops,
+                           sampling.stop)
+    if len(drawn) == sampling.max_new_tokens and drawn[-1] not in stops:
       _tell(f"cut off after {len(drawn)} tokens", end="")
 
 
@@ -199,19 +236,16 @@ def _tell(text: str, end: str = "\n") -> None:
   print(f"[{text}]", end=end, file=sys.stderr, flush=True)
 
 
-def _checkpoint_path(config: ChatConfig) -> str:
-  """The directory that the flags name."""
-  if config.model and not os.path.isdir(os.path.expanduser(config.model)):
-    raise ConfigError(
-        f"--model={config.model} names a model that was trained elsewhere; "
-        "such models need to be converted, which this version cannot do yet: "
-        "give the directory of a training run with --checkpoint.")
-  require(not (config.model and config.checkpoint), "--model and --checkpoint "
-          "both name a model; give one of them.")
-  path = config.checkpoint or config.model
-  require(bool(path), "no model is named; give --checkpoint=RUN, the directory "
-          "of a training run, such as runs/quickstart/rl.")
-  return path
+def _millions(config: Any) -> str:
+  """Its size, to tell models of one name apart."""
+  from llm_jax.model.params import count_params
+  return f", {count_params(config) / 1e6:.0f} million parameters"
+
+
+def _user_cache() -> str:
+  """A place for compiled programs that belongs to no run of ours."""
+  cache = os.environ.get("XDG_CACHE_HOME", "~/.cache")
+  return os.path.join(os.path.expanduser(cache), "llm_jax", "models")
 
 
 if __name__ == "__main__":

@@ -14,6 +14,8 @@ from llm_jax.config import (
   ModelConfig,
   TokenizerConfig,
 )
+from llm_jax.convert.gguf import save_gguf
+from llm_jax.convert.pretrained import load_pretrained
 from llm_jax.model.params import init_params
 from llm_jax.tokenizer.bpe import train_bpe
 from llm_jax.training.checkpoints import TOKENIZER, Checkpointer
@@ -102,11 +104,44 @@ def test_a_base_model_continues(ask):
   assert "only the last 55 tokens" in notes
 
 
+def test_any_model_that_can_be_loaded(runs, monkeypatch, tmp_path, capsys):
+  """A .gguf file answers as the run it was written from."""
+  monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
+  run = str(runs / "sft")
+  params, model, tokenizer = load_pretrained(run)
+  save_gguf(tmp_path / "model.gguf", params, model, tokenizer, "f32")
+  settings = dict(prompt="who are you?", max_new_tokens=8)
+  expected = chat.run(ChatConfig(checkpoint=run, **settings))
+  file = str(tmp_path / "model.gguf")
+  assert chat.run(ChatConfig(model=file, **settings)) == expected
+  answer = expected["messages"][-1]["content"]
+  stop = answer[len(answer) // 2]
+  stopped = chat.run(ChatConfig(model=file, stop=(stop,), **settings))
+  assert stopped["messages"][-1]["content"] == answer[:answer.index(stop)]
+  capsys.readouterr()
+  chat.run(ChatConfig(model=file, int8=True, dtype="bfloat16", **settings))
+  assert capsys.readouterr().out.endswith("\n")
+
+
+def test_without_a_template_it_continues(runs, monkeypatch, tmp_path, capsys):
+  monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
+  params, model, _ = load_pretrained(str(runs / "sft"))
+  plain = train_bpe(["Who are you? I am."] * 4, TokenizerConfig(
+      vocab_size=265, special_tokens=("<|endoftext|>",)))
+  save_gguf(tmp_path / "base.gguf", params, model, plain, "f32")
+  chat.run(ChatConfig(model=str(tmp_path / "base.gguf"), prompt="Who are",
+                      max_new_tokens=3))
+  assert capsys.readouterr().out.startswith("Who are")
+
+
 def test_mistakes_are_told(runs):
   for settings, told in (
       ({}, "give --checkpoint"),
-      ({"checkpoint": str(runs / "nowhere")}, "no checkpoint"),
-      ({"model": "smollm2"}, "converted"),
+      ({"checkpoint": str(runs / "nowhere")}, "--checkpoint=.*not exist"),
+      ({"checkpoint": str(runs)}, "holds no model"),
+      ({"model": "smollm2"}, "--model=smollm2 does not exist"),
+      ({"model": "x", "dtype": "int4"}, "dtype is 'int4'"),
+      ({"model": "x", "stop": ("",)}, "stop has an empty text"),
       ({"model": str(runs / "sft"), "checkpoint": "x"}, "one of them"),
       ({"checkpoint": str(runs / "sft"), "temperature": -1.0}, "temperature")):
     with pytest.raises(ConfigError, match=told):
