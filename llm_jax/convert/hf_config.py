@@ -60,11 +60,13 @@ def read_config(contents: Mapping[str, Any], file: str) -> ModelConfig:
   if family is GEMMA3 and isinstance(contents.get("text_config"), dict):
     contents = contents["text_config"]  # of a model that also sees
   quantized = contents.get("quantization_config")
-  if quantized and quantized.get("quant_method") != "fp8":
+  if quantized and (
+      quantized.get("quant_method") != "fp8"
+      or quantized.get("weight_block_size") != [128, 128]):
     raise ConfigError(
         f"{file} says that the weights are quantised by "
-        f"{quantized.get('quant_method')!r}; give the unquantised model, or a "
-        ".gguf file.")
+        f"{quantized.get('quant_method')!r}; of such, only fp8 in blocks of "
+        "128 x 128 is read: give the unquantised model, or a .gguf file.")
   values = dict(contents)
   for ours, theirs in family.aliases.items():
     if theirs in values:

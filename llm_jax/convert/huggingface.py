@@ -30,6 +30,7 @@ from llm_jax.model.params import Params
 from llm_jax.tokenizer.protocol import Tokenizer
 
 CONFIG = "config.json"
+_BLOCK = 128  # rows and columns that share a factor, in 8-bit files
 MAX_SHARD_SIZE = 5 * 10**9  # bytes, as transformers has had it
 
 # Of a tensor that is in the file but not in the model: why that is no fault.
@@ -143,6 +144,12 @@ def _slots_of_file(weights: Weights, config: ModelConfig, family: Family,
                 f"{stored[piece.name].file} has tensor {piece.name} quantised "
                 f"({stored[piece.name].dtype}) and no {piece.name}_scale_inv "
                 "to undo it; give the unquantised model.")
+        blocks = tuple(-(-n // _BLOCK) for n in piece.shape)
+        scales = stored[piece.name + "_scale_inv"].shape
+        require(scales == blocks, f"{stored[piece.name].file} has tensor "
+                f"{piece.name}_scale_inv of shape {list(scales)}, where "
+                f"blocks of {_BLOCK} x {_BLOCK} need {list(blocks)}; give the "
+                "unquantised model.")
         known.add(piece.name + "_scale_inv")
   left_out: dict[str, list[str]] = {}
   for name in stored:
@@ -191,16 +198,18 @@ def _read_slot(slot: Slot, weights: Weights, config: ModelConfig
 
 
 def read_tensor(weights: Weights, name: str) -> np.ndarray:
-  """One tensor; of 8-bit floats, times the scale of its 128 x 128 block."""
+  """One tensor; of 8-bit floats, times the factor of its block.
+
+  DeepSeek-V3's files have a float32 factor for each 128 x 128 of a matrix.
+  """
   values = weights.read(name)
   if values.dtype.itemsize > 1:
     return values
   scale = weights.read(name + "_scale_inv").astype(np.float32)
   values = values.astype(np.float32)
-  height, width = (-(-n // m) for n, m in zip(values.shape, scale.shape))
   for i, row in enumerate(scale):
-    band = values[i * height:(i + 1) * height]
-    band *= np.repeat(row, width)[:band.shape[1]]
+    band = values[i * _BLOCK:(i + 1) * _BLOCK]
+    band *= np.repeat(row, _BLOCK)[:band.shape[1]]
   return values
 
 

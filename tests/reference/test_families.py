@@ -8,10 +8,11 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from llm_jax.convert.hf_config import read_config, write_config
+from llm_jax.convert.hf_config import read_config, unlike, write_config
 from llm_jax.convert.huggingface import load_huggingface, save_huggingface
 from llm_jax.model.decode import decode_step, init_cache, prefill
-from llm_jax.model.params import is_spec, param_specs
+from llm_jax.model.params import count_params, is_spec, param_specs
+from llm_jax.model.presets import PRESETS
 from llm_jax.model.transformer import forward
 
 pytestmark = pytest.mark.reference
@@ -95,6 +96,43 @@ def test_export(case, tmp_path):
 
 def test_the_family_is_found_without_its_name(case):
   """What is written by default is the same model, whatever it is called."""
-  _, _, _, _, config, _, _ = case
+  config = case[4]
   _, fields = write_config(config)
-  assert read_config(fields, "").head_dim == config.head_dim
+  assert not unlike(read_config(fields, ""), config)
+
+
+def test_longrope_within_the_original_context(tmp_path):
+  """transformers then takes the short factors; here max_seq_len says so."""
+  model = family_cases.make("phi3_longrope")
+  model.save_pretrained(tmp_path)
+  params, config, _ = load_huggingface(tmp_path)
+  assert config.max_seq_len > config.rope_scaling.original_max_len == 24
+  config = dataclasses.replace(config, max_seq_len=24)
+  tokens_BT = np.random.default_rng(0).integers(V, size=(2, 20))
+  ours_BTV, _ = forward(params, jnp.asarray(tokens_BT), config)
+  theirs_BTV = family_cases.logits(model, tokens_BT)
+  np.testing.assert_allclose(ours_BTV, theirs_BTV, atol=TOLERANCE, rtol=0)
+
+
+def on_no_device(contents, folder):
+  """Their model of a config.json, without memory for its weights."""
+  (folder / "config.json").write_text(json.dumps(contents))
+  config = transformers.AutoConfig.from_pretrained(folder)
+  with torch.device("meta"):
+    return transformers.AutoModelForCausalLM.from_config(config)
+
+
+def count_theirs(model):
+  """Parameters, tied ones once, and the routers' correction biases."""
+  seen = {id(x): x for _, x in (*model.named_parameters(),
+                                *((name, x) for name, x in
+                                  model.named_buffers()
+                                  if "correction_bias" in name))}
+  return sum(x.numel() for x in seen.values())
+
+
+@pytest.mark.parametrize("name", PRESETS)
+def test_presets_have_as_many_parameters_as_theirs(name, tmp_path):
+  _, fields = write_config(PRESETS[name])
+  model = on_no_device(fields, tmp_path)
+  assert count_theirs(model) == count_params(PRESETS[name])
