@@ -9,20 +9,24 @@ from llm_jax.model import attention
 
 KINDS = ("reference", "blockwise", "jax")
 # One compilation, not one for each operation.
-self_attention = jax.jit(attention.self_attention, static_argnames="kind")
+self_attention = jax.jit(attention.self_attention, static_argnames=(
+    "kind", "window", "softcap", "scale"))
 
 
-def oracle(q, k, v, mask):
+def oracle(q, k, v, mask, scale=None, softcap=None):
   """Row by row in float64: q [B,T,N,H], k and v [B,S,K,H], mask [B,T,S]."""
   q, k, v = (np.asarray(x, np.float64) for x in (q, k, v))
   B, T, N, H = q.shape
   group = N // k.shape[2]
-  out = np.zeros(q.shape)
+  scale = 1 / np.sqrt(H) if scale is None else scale
+  out = np.zeros((B, T, N, v.shape[-1]))
   for b in range(B):
     for t in range(T):
       seen = np.flatnonzero(mask[b, t])
       for n in range(N):
-        scores = k[b, seen, n // group] @ q[b, t, n] / np.sqrt(H)
+        scores = k[b, seen, n // group] @ q[b, t, n] * scale
+        if softcap:
+          scores = softcap * np.tanh(scores / softcap)
         weights = np.exp(scores - scores.max())
         out[b, t, n] = weights / weights.sum() @ v[b, seen, n // group]
   return out
@@ -77,6 +81,38 @@ def test_gradients_equal_the_reference(kind, with_segments, T, K):
 
   for got, want in zip(gradients(kind), gradients("reference")):
     np.testing.assert_allclose(got, want, rtol=1e-4, atol=2e-5)
+
+
+# A window within a block, one over several, one that reaches everything.
+@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize("window,softcap,T", [
+    (5, 0.0, 150), (70, 2.0, 150), (65, 0.0, 260), (400, 2.0, 150)])
+def test_windows_soft_caps_and_narrower_values(kind, window, softcap, T):
+  q, k, v, cotangent = inputs(2, T, 4, 2, 8)
+  v, cotangent = v[..., :6], cotangent[..., :6]
+  ids = segments(2, T)
+  scores = {"window": window, "softcap": softcap, "scale": 0.7}
+  near = np.arange(T)[:, None] - np.arange(T)[None] < window
+  out = self_attention(q, k, v, segment_ids_BT=jnp.asarray(ids), kind=kind,
+                       **scores)
+  np.testing.assert_allclose(
+      out, oracle(q, k, v, causal_mask(T, ids) & near, 0.7, softcap),
+      rtol=1e-4, atol=1e-5)
+  if kind == "reference":
+    return
+
+  def gradients(kind):
+    def loss(q, k, v):
+      return jnp.vdot(self_attention(q, k, v, kind=kind, **scores), cotangent)
+    return jax.jit(jax.grad(loss, argnums=(0, 1, 2)))(q, k, v)
+  for got, want in zip(gradients(kind), gradients("reference")):
+    np.testing.assert_allclose(got, want, rtol=1e-4, atol=3e-5)
+
+
+def test_a_window_leaves_out_the_blocks_before_it():
+  blocks = attention._blocks(64 * 6, 64)
+  assert [first for _, _, first in blocks] == [0, 0, 64, 128, 192, 256]
+  assert all(first == 0 for _, _, first in attention._blocks(64 * 6))
 
 
 def test_gradient_of_the_reference_by_differences():
