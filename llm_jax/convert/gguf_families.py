@@ -284,8 +284,9 @@ def write_config(config: ModelConfig) -> tuple[
     ConfigError: llama.cpp has no architecture with these parts.
   """
   obstacles: dict[str, list[str]] = {}
+  unfit: dict[str, list[str]] = {}
   for architecture in ARCHITECTURES:
-    obstacles[architecture.name] = found = []
+    found: list[str] = []
     try:
       fields, tensors = _fields_of(architecture, config)
       shapes = {name: values.shape for name, values in tensors.items()}
@@ -299,11 +300,14 @@ def write_config(config: ModelConfig) -> tuple[
       again, _ = read_config(Contents("GGUF", fields, shapes,
                                       tensors.__getitem__))
     except (Unfit, ConfigError) as error:
-      found.append(str(error).rstrip("."))
+      unfit.setdefault(architecture.name, [str(error).rstrip(".")])
       continue
     found += unlike(config, with_same_scaling(again, config))
     if not found:
       return architecture, fields, tensors
+    obstacles[architecture.name] = found
+  # Those whose fields can be written at all come nearest.
+  obstacles = obstacles or unfit
   nearest = min(obstacles, key=lambda name: len(obstacles[name]))
   raise ConfigError(
       "llama.cpp has no architecture with all parts of this model; nearest is "

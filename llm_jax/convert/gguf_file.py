@@ -54,6 +54,15 @@ class _Reader(gguf.GGUFReader):
     self._path = path
     super().__init__(path)
 
+  @property
+  def data(self) -> np.ndarray:
+    """The file. As a plain array: a `memmap` takes twice as long to slice."""
+    return self._data
+
+  @data.setter
+  def data(self, mapped: np.memmap) -> None:
+    self._data = np.asarray(mapped)
+
   def _build_tensors(self, start_offs: int, fields: list[Any]) -> None:
     for field in fields:
       _, name, _, dims, raw_type, offset = field.parts
