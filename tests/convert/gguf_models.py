@@ -13,7 +13,7 @@ from llm_jax.tokenizer.bpe import BpeTokenizer, train_bpe
 
 V, T = 300, 64
 TEXT = ("The model reads a text, and 1234 more words of it's read twice; "
-        "then they've said: \"we'll see\"!\n\n  Über naïve façades\t— 漢字 ok. ")
+        "then they've said: \"we'll see\"!\n\n  Über naïve façades\t- 漢字. ")
 _PLAIN = ModelConfig(
     vocab_size=V, embed_dim=64, num_layers=3, num_heads=4, num_kv_heads=2,
     head_dim=16, mlp_dim=96, max_seq_len=T)
