@@ -1,0 +1,21 @@
+"""What a model recites of what it read once, twice, ... 64 times.
+
+Command:   python -m experiments.probe_base_model \\
+               --config=configs/probe_memorize.py
+Hardware:  2 CPU cores
+Time:      XXX
+Expect:    XXX
+"""
+
+from llm_jax.config import ProbeConfig, TextConfig
+from llm_jax.config_probes import RegurgitationConfig
+
+
+def get_config() -> ProbeConfig:
+  """The corpus and the split that the model was trained with."""
+  return ProbeConfig(
+      checkpoint="runs/memorize/base", probe="regurgitation", batch_size=64,
+      regurgitation=RegurgitationConfig(
+          data=TextConfig(path="runs/memorize/corpus.jsonl",
+                          validation_fraction=0.15)),
+      output="runs/memorize/probes.json")

@@ -1,0 +1,23 @@
+"""All probes of SmolLM2-135M, which has read two trillion tokens.
+
+Command:   python -m experiments.probe_base_model \\
+               --config=configs/probe_smollm2.py
+Hardware:  2 CPU cores
+Time:      XXX
+Expect:    XXX
+
+The named model was finetuned to follow instructions; here it is given plain
+documents, and continues them as a base model does.
+"""
+
+from llm_jax.config import ProbeConfig
+from llm_jax.config_probes import RegurgitationConfig
+
+
+def get_config() -> ProbeConfig:
+  """Wikipedia introductions, which it has probably read, against inventions."""
+  return ProbeConfig(
+      model="smollm2-135m",
+      regurgitation=RegurgitationConfig(prompt_tokens=(16, 32), new_tokens=24,
+                                        documents=48),
+      output="runs/probes/smollm2-135m.json")
