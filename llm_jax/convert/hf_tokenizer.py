@@ -7,6 +7,7 @@ what the model's own files say of it.
 from __future__ import annotations
 
 import json
+from collections.abc import Callable
 from typing import Any
 
 from etils import epath
@@ -20,11 +21,15 @@ from llm_jax.tokenizer.protocol import Tokenizer
 GENERATION_FILE = "generation_config.json"
 
 
-def read_tokenizer(folder: epath.Path, config_json: dict[str, Any]
-                   ) -> Tokenizer | None:
+def read_tokenizer(folder: epath.Path, config_json: dict[str, Any],
+                   log: Callable[[str], None] = print) -> Tokenizer | None:
   """The folder's tokenizer; None without one."""
   if not any((folder / name).exists()
              for name in (TOKENIZER_FILE, SENTENCEPIECE_FILE)):
+    if (folder / "vocab.json").exists():
+      log(f"{folder}: its tokenizer is in vocab.json and merges.txt only, "
+          "which are not read here; have transformers write tokenizer.json: "
+          "AutoTokenizer.from_pretrained(folder).save_pretrained(folder).")
     return None
   tokenizer = load_tokenizer(folder)
   if not tokenizer.stop_token_ids:  # no generation_config.json

@@ -71,7 +71,7 @@ def load_huggingface(folder: epath.PathLike, *, dtype: str = "",
       stored = weights.tensors[slots[0].pieces[0].name].dtype
       dtype = "bfloat16" if stored == jnp.bfloat16 else "float32"
     config = config_with_dtype(config, dtype)
-    tokenizer = read_tokenizer(folder, contents)
+    tokenizer = read_tokenizer(folder, contents, log)
     if tokenizer is not None:
       check_vocabulary(tokenizer, config, str(folder))
     params: Params = {}

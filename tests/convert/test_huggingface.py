@@ -13,7 +13,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from llm_jax.config import ConfigError, MeshConfig
+from llm_jax.config import ConfigError, MeshConfig, TokenizerConfig
 from llm_jax.convert.huggingface import (
     load_huggingface, read_tensor, save_huggingface)
 from llm_jax.convert.hf_safetensors import INDEX, SINGLE, Weights
@@ -21,6 +21,7 @@ from llm_jax.model.params import param_shardings
 from llm_jax.model.transformer import unstack_layers
 from llm_jax.sharding import make_mesh
 from llm_jax.tokenizer.chat import JINJA_TEMPLATE
+from llm_jax.tokenizer.sentencepiece import train_sentencepiece
 import tiny_checkpoints as tiny
 
 ROOT = pathlib.Path(__file__).parents[2]
@@ -136,6 +137,27 @@ def test_multi_token_prediction_heads_are_left_out(tmp_path):
   tiny.rewrite(tmp_path, tensors, num_nextn_predict_layers=0)
   with pytest.raises(ConfigError, match="layers.3.eh_proj.weight, which is no"):
     load_huggingface(tmp_path)
+
+
+def test_an_older_tokenizer_is_said_to_be_left_out(tmp_path):
+  tiny.write(tmp_path, "gpt2")
+  (tmp_path / "vocab.json").write_text("{}")
+  notes = []
+  _, _, tokenizer = load_huggingface(tmp_path, log=notes.append)
+  assert tokenizer is None and "vocab.json and merges.txt only" in notes[0]
+
+
+def test_a_sentencepiece_vocabulary(tmp_path):
+  tokenizer = train_sentencepiece(
+      [f"some words and number {i}" for i in range(300)],
+      TokenizerConfig(kind="sentencepiece", vocab_size=300))
+  config = dataclasses.replace(tiny.config_of("llama"), vocab_size=300)
+  save_huggingface(tmp_path, tiny.params_of(config), config, tokenizer)
+  assert (tmp_path / "tokenizer.model").exists()
+  _, _, again = load_huggingface(tmp_path)
+  assert again.encode("words and number 12") == tokenizer.encode(
+      "words and number 12")
+  assert again.stop_token_ids
 
 
 @pytest.mark.parametrize("base", ["language_model.model.",
