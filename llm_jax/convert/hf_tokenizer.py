@@ -22,7 +22,7 @@ GENERATION_FILE = "generation_config.json"
 
 
 def read_tokenizer(folder: epath.Path, config_json: dict[str, Any],
-                   log: Callable[[str], None] = print) -> Tokenizer | None:
+                   log: Callable[[str], None]) -> Tokenizer | None:
   """The folder's tokenizer; None without one."""
   if not any((folder / name).exists()
              for name in (TOKENIZER_FILE, SENTENCEPIECE_FILE)):

@@ -10,6 +10,7 @@ from __future__ import annotations
 import dataclasses
 import json
 import re
+import sys
 from collections.abc import Callable
 from typing import Any
 
@@ -42,8 +43,13 @@ _VISION = (r"(^|\.)(vision_tower|multi_modal_projector|vision_model)\.",
            "the part that sees; this is the text model")
 
 
+def tell(line: str) -> None:
+  """A note for who reads along: stderr, as stdout may be a result."""
+  print(line, file=sys.stderr, flush=True)
+
+
 def load_huggingface(folder: epath.PathLike, *, dtype: str = "",
-                     log: Callable[[str], None] = print
+                     log: Callable[[str], None] = tell
                      ) -> tuple[Params, ModelConfig, Tokenizer | None]:
   """Reads a folder, onto the ambient mesh if there is one.
 

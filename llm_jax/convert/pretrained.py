@@ -20,7 +20,7 @@ from llm_jax.config import ModelConfig, require, require_choice
 from llm_jax.convert import peft
 from llm_jax.convert.huggingface import (
     CONFIG, MAX_SHARD_SIZE, config_with_dtype, load_huggingface,
-    save_huggingface)
+    save_huggingface, tell)
 from llm_jax.model.lora import merge
 from llm_jax.model.params import Params
 from llm_jax.tokenizer.chat import has_own_template
@@ -87,7 +87,7 @@ def find(path_or_name: str, *, flag: str = "") -> Source:
 
 
 def load_pretrained(path_or_name: str | os.PathLike, *, dtype: str = "",
-                    log: Callable[[str], None] = print
+                    log: Callable[[str], None] = tell
                     ) -> tuple[Params, ModelConfig, Tokenizer | None]:
   """Loads a model, onto the ambient mesh if there is one.
 

@@ -38,6 +38,8 @@ from llm_jax.training.train_step import (
 
 CHECKPOINTS = "checkpoints"
 TOKENIZER = "tokenizer"
+_OR_CONVERT = (", or what `python -m experiments.convert --format=orbax` makes "
+               "of another model")
 
 
 def _abstract(make: Any, specs: Any) -> Any:
@@ -186,7 +188,7 @@ def checkpoint_info(path: str) -> tuple[epath.Path, int, dict[str, Any]]:
   directory = epath.Path(path).expanduser().resolve()
   if not directory.exists():
     raise ConfigError(f"there is no checkpoint at {path}: no such directory; "
-                      "give the --workdir of a training run.")
+                      f"give the --workdir of a training run{_OR_CONVERT}.")
   if directory.name == CHECKPOINTS:
     directory = directory.parent
   step = None
@@ -195,7 +197,8 @@ def checkpoint_info(path: str) -> tuple[epath.Path, int, dict[str, Any]]:
   steps = saved_steps(directory)
   if not steps or (step is not None and step not in steps):
     raise ConfigError(f"there is no finished checkpoint in {path}; give the "
-                      "--workdir of a training run that has saved one.")
+                      "--workdir of a training run that has saved one"
+                      f"{_OR_CONVERT}.")
   step = max(steps) if step is None else step
   with ocp.Checkpointer(ocp.JsonCheckpointHandler()) as checkpointer:
     info = checkpointer.restore(directory / CHECKPOINTS / str(step) / "config")
