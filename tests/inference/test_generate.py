@@ -190,8 +190,8 @@ def test_stream_is_generate_token_by_token(llama):
                              jax.random.key(7), sampling, config))
   assert streamed == expected
   stop_id = expected[3]
-  streamed = list(streaming.stream(params, PROMPTS[0], jax.random.key(7), sampling,
-                             config, stop_ids=(stop_id,)))
+  streamed = list(streaming.stream(params, PROMPTS[0], jax.random.key(7),
+                                   sampling, config, stop_ids=(stop_id,)))
   assert streamed == expected[:expected.index(stop_id) + 1]
 
 
@@ -236,8 +236,8 @@ class Letters:
 
 def test_complete_goes_on_from_a_text(llama):
   params, config = llama
-  texts = completions.complete(params, ("", "bcd", "x" * 60), Letters(), config, 6,
-                       temperature=0.0)
+  texts = completions.complete(params, ("", "bcd", "x" * 60), Letters(),
+                               config, 6, temperature=0.0)
   for text, prompt in zip(texts, ("", "bcd", "x" * 34)):
     ids = ([0] + Letters().encode(prompt))[-34:]
     expected = []
