@@ -13,7 +13,7 @@ import dataclasses
 import json
 import math
 import struct
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from typing import Any, BinaryIO
 
 from etils import epath
@@ -172,14 +172,27 @@ def _files(folder: epath.Path) -> dict[epath.Path, list[str]]:
 
 @dataclasses.dataclass(frozen=True)
 class Planned:
-  """A tensor to be written: its name, shape, and a way to its values."""
+  """A tensor to be written.
+
+  Attributes:
+    name: its name.
+    shape: its shape.
+    values: () -> np.ndarray of that shape.
+    dtype: what it is written as.
+  """
   name: str
   shape: tuple[int, ...]
-  values: Any  # () -> np.ndarray of that shape
+  values: Callable[[], np.ndarray]
+  dtype: np.dtype = DTYPES["F32"]
+
+  @property
+  def size(self) -> int:
+    """Its bytes in the file."""
+    return math.prod(self.shape) * self.dtype.itemsize
 
 
 def write_weights(folder: epath.Path, tensors: Iterable[Planned],
-                  dtype: np.dtype, max_shard_size: int) -> list[str]:
+                  max_shard_size: int) -> list[str]:
   """Writes tensors to files of at most `max_shard_size` bytes, with an index.
 
   A tensor's values are asked for when they are written, and then let go.
@@ -187,7 +200,6 @@ def write_weights(folder: epath.Path, tensors: Iterable[Planned],
   Args:
     folder: exists.
     tensors: what to write, in this order.
-    dtype: what they are written as.
     max_shard_size: bytes of one file; a larger tensor has a file of its own.
 
   Returns:
@@ -199,19 +211,18 @@ def write_weights(folder: epath.Path, tensors: Iterable[Planned],
   shards: list[list[Planned]] = [[]]
   room = max_shard_size
   for tensor in tensors:
-    size = math.prod(tensor.shape) * dtype.itemsize
-    if shards[-1] and size > room:
+    if shards[-1] and tensor.size > room:
       shards.append([])
       room = max_shard_size
     shards[-1].append(tensor)
-    room -= size
+    room -= tensor.size
   names = ([SINGLE] if len(shards) == 1 else
            [f"model-{i + 1:05d}-of-{len(shards):05d}.safetensors"
             for i in range(len(shards))])
   for name, shard in zip(names, shards):
-    write_file(folder / name, shard, dtype)
+    write_file(folder / name, shard)
   if len(shards) > 1:
-    total = dtype.itemsize * sum(math.prod(t.shape) for s in shards for t in s)
+    total = sum(tensor.size for shard in shards for tensor in shard)
     (folder / INDEX).write_text(json.dumps({
         "metadata": {"total_size": total},
         "weight_map": {t.name: name for name, shard in zip(names, shards)
@@ -219,27 +230,28 @@ def write_weights(folder: epath.Path, tensors: Iterable[Planned],
   return names
 
 
-def write_file(file: epath.Path, tensors: list[Planned], dtype: np.dtype
-               ) -> None:
-  """Writes one file of tensors, in `dtype`, asking for each when it is due."""
+def write_file(file: epath.Path, tensors: list[Planned]) -> None:
+  """Writes one file of tensors, asking for the values of each when it is due.
+  """
   header: dict[str, Any] = {"__metadata__": {"format": "pt"}}
   place = 0
   for tensor in tensors:
-    size = math.prod(tensor.shape) * dtype.itemsize
-    header[tensor.name] = {"dtype": _NAMES[dtype], "shape": list(tensor.shape),
-                           "data_offsets": [place, place + size]}
-    place += size
+    header[tensor.name] = {
+        "dtype": _NAMES[tensor.dtype], "shape": list(tensor.shape),
+        "data_offsets": [place, place + tensor.size]}
+    place += tensor.size
   text = json.dumps(header, separators=(",", ":")).encode()
   text += b" " * (-len(text) % 8)  # so that the tensors are aligned
   with file.open("wb") as stream:
     stream.write(struct.pack("<Q", len(text)) + text)
     for tensor in tensors:
-      for piece in _pieces(tensor, dtype):
+      for piece in _pieces(tensor):
         stream.write(piece.view(np.uint8).data)
 
 
-def _pieces(tensor: Planned, dtype: np.dtype) -> Iterator[np.ndarray]:
-  """The values in `dtype`, some rows at a time: no second copy of them all."""
+def _pieces(tensor: Planned) -> Iterator[np.ndarray]:
+  """The values in their dtype, some rows at a time: no copy of them all."""
+  dtype = tensor.dtype
   values = np.asarray(tensor.values()).reshape(tensor.shape)
   rows = values.reshape(values.shape[0] if values.ndim else 1, -1)
   step = max(1, 2**22 // max(1, rows.shape[1]))

@@ -252,8 +252,7 @@ def save_huggingface(folder: epath.PathLike, params: Params,
              "eos_token_id": None, "pad_token_id": None} | ids
   (folder / CONFIG).write_text(json.dumps(fields, indent=2) + "\n")
   hf_safetensors.write_weights(
-      folder, _planned(slots, params, config), np.dtype(jnp.dtype(dtype)),
-      max_shard_size)
+      folder, _planned(slots, params, config, dtype), max_shard_size)
 
 
 def _check_slot(slot: Slot, params: Params) -> None:
@@ -270,8 +269,8 @@ def _check_slot(slot: Slot, params: Params) -> None:
             f"{tensor.shape}, where the model's config makes it {spec_shape}.")
 
 
-def _planned(slots: list[Slot], params: Params, config: ModelConfig
-             ) -> list[Planned]:
+def _planned(slots: list[Slot], params: Params, config: ModelConfig,
+             dtype: str) -> list[Planned]:
   """The tensors in the order of layers, as files have them."""
   def values(slot, piece):
     def make():
@@ -285,5 +284,6 @@ def _planned(slots: list[Slot], params: Params, config: ModelConfig
       ((slot, piece) for slot in slots for piece in slot.pieces),
       key=lambda pair: ((-1, -1) if pair[0].group is None else
                         (pair[0].group, pair[1].index[0])))
-  return [Planned(piece.name, piece.shape, values(slot, piece))
+  return [Planned(piece.name, piece.shape, values(slot, piece),
+                  np.dtype(jnp.dtype(slot.specs[0].dtype or dtype)))
           for slot, piece in ordered]

@@ -314,7 +314,7 @@ def save_peft(folder: epath.PathLike, adapter: Params, lora: LoraConfig,
     for letter, values in (("A", a_RI), ("B", b_OR)):
       tensors.append(Planned(f"{_PREFIX}{module.name}.lora_{letter}.weight",
                              values.shape, lambda values=values: values))
-  write_file(folder / WEIGHTS, tensors, np.dtype(np.float32))
+  write_file(folder / WEIGHTS, tensors)
   wider = {name: r for name, r in ranks.items() if r != lora.rank}
   power = 0.5 if lora.rank_stabilized else 1.0  # so that the scale stays
   conv = any(entry.kind == "conv" for entry in family.tensors.block)

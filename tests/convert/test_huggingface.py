@@ -78,6 +78,8 @@ def test_the_correction_bias_stays_float32(tmp_path):
   half, _, _ = load_huggingface(tmp_path)
   assert half["layers"][1]["moe"]["router_bias"].dtype == jnp.float32
   assert half["layers"][1]["moe"]["router"].dtype == jnp.bfloat16
+  np.testing.assert_array_equal(half["layers"][1]["moe"]["router_bias"],
+                                params["layers"][1]["moe"]["router_bias"])
 
 
 def test_unstacked_parameters_are_the_same_files(tmp_path):

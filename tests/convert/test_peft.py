@@ -161,7 +161,7 @@ def test_weights_that_cannot_be_read(saved, tensors, sentence):
   folder, params = saved
   write_file(epath.Path(folder) / "adapter_model.safetensors", [
       Planned(name, shape, lambda shape=shape: np.ones(shape))
-      for name, shape in tensors.items()], np.dtype(np.float32))
+      for name, shape in tensors.items()])
   with pytest.raises(ConfigError, match=sentence):
     load_peft(folder, params, LLAMA)
 
@@ -175,7 +175,7 @@ def test_a_copy_of_the_embedding_is_no_fault(saved):
           params["embed"]["tokens"],
           NAME + "self_attn.q_proj.lora_A.weight": np.ones((3, 16)),
           NAME + "self_attn.q_proj.lora_B.weight": np.ones((16, 3)),
-      }.items()], np.dtype(np.float32))
+      }.items()])
   adapter, lora = load_peft(folder, params, LLAMA)
   assert lora.targets == ("q",)
   a = adapter["layers"][0]["attention"]["q"]["a"]

@@ -91,14 +91,14 @@ def tensors_of(folder):
     return {name: weights.read(name) for name in weights.tensors}
 
 
-def rewrite(folder, tensors, dtype=np.float32, **fields):
+def rewrite(folder, tensors, **fields):
   """Other tensors, and other fields of config.json, for a folder."""
   for file in folder.glob("*.safetensors*"):
     file.unlink()
   hf_safetensors.write_weights(
       epath.Path(folder),
-      [Planned(name, x.shape, lambda x=x: x) for name, x in tensors.items()],
-      np.dtype(dtype), 10**9)
+      [Planned(name, x.shape, lambda x=x: x)
+       for name, x in tensors.items()], 10**9)
   file = folder / "config.json"
   file.write_text(json.dumps(json.loads(file.read_text()) | fields))
 
