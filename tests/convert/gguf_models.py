@@ -79,6 +79,6 @@ def tiny_params(config: ModelConfig):
     name = jax.tree_util.keystr(path)
     if "norm" in name or "bias" in name:
       return x + 0.2 * rng.standard_normal(x.shape).astype(np.float32)
-    return 5 * x if "layers" in name else 2 * x
+    return 5 * x if "layers" in name else 10 * x
   return jax.tree_util.tree_map_with_path(
       noisy, init_params(jax.random.key(0), config))
