@@ -106,7 +106,7 @@ CASES = {
 
 
 def make(name, seed=0):
-  """The model of a case, every weight random, logits of order one."""
+  """The model of a case, filled."""
   config_name, model_name, settings = CASES[name]
   if not hasattr(transformers, model_name):
     pytest.skip(f"the installed transformers has no {model_name}")
@@ -118,9 +118,13 @@ def make(name, seed=0):
     config = cls(**SIZES | settings)
   # The other implementations leave soft caps out.
   config._attn_implementation = "eager"
-  model = getattr(transformers, model_name)(config)
+  return fill(getattr(transformers, model_name)(config), seed)
+
+
+def fill(model, seed=0):
+  """Random weights, none of them constant, that give logits of order one."""
   generator = torch.Generator().manual_seed(seed)
-  offset = 0.0 if "Gemma" in model_name else 1.0
+  offset = 0.0 if "Gemma" in type(model).__name__ else 1.0
   with torch.no_grad():
     for path, weight in (*model.named_parameters(), *model.named_buffers()):
       if "inv_freq" in path or "embed_scale" in path:

@@ -114,6 +114,30 @@ def test_longrope_within_the_original_context(tmp_path):
   np.testing.assert_allclose(ours_BTV, theirs_BTV, atol=TOLERANCE, rtol=0)
 
 
+def test_the_text_part_of_a_model_that_sees(tmp_path):
+  """Gemma3ForConditionalGeneration, as it is saved with its vision tower."""
+  text = family_cases.CASES["gemma3"][2]
+  config = transformers.Gemma3Config(
+      text_config=family_cases.SIZES | text, vision_config=dict(
+          hidden_size=16, intermediate_size=16, num_hidden_layers=1,
+          num_attention_heads=2, image_size=8, patch_size=4),
+      mm_tokens_per_image=4, boi_token_index=3, eoi_token_index=4,
+      image_token_index=5)
+  config._attn_implementation = "eager"
+  model = family_cases.fill(
+      transformers.Gemma3ForConditionalGeneration(config))
+  model.save_pretrained(tmp_path)
+  notes = []
+  params, config, _ = load_huggingface(tmp_path, log=notes.append)
+  assert len(notes) == 1 and "the part that sees" in notes[0]
+  tokens_BT = np.random.default_rng(0).integers(6, V, size=(2, T))
+  ours_BTV, _ = forward(params, jnp.asarray(tokens_BT), config)
+  with torch.no_grad():
+    theirs_BTV = model(input_ids=torch.tensor(tokens_BT)).logits.numpy()
+  assert np.abs(theirs_BTV).max() > 0.5
+  np.testing.assert_allclose(ours_BTV, theirs_BTV, atol=TOLERANCE, rtol=0)
+
+
 def on_no_device(contents, folder):
   """Their model of a config.json, without memory for its weights."""
   (folder / "config.json").write_text(json.dumps(contents))
