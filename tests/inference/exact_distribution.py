@@ -1,4 +1,4 @@
-"""What is drawn, by definition: plain NumPy in float64, one token at a time.
+"""What is drawn and where it stops, by definition, in plain NumPy and Python.
 
 Written from the definitions, not from `llm_jax/inference`.
 """
@@ -99,3 +99,12 @@ def p_value(drawn, probs):
     return 1.0
   wanted = np.array(wanted) * sum(observed) / sum(wanted)
   return stats.chisquare(observed, wanted).pvalue
+
+
+def before_stop(text, stop):
+  """By definition: the shortest beginning that holds a stop string, less it."""
+  for end in range(len(text) + 1):
+    starts = [end - len(s) for s in stop if text[:end].endswith(s)]
+    if starts:
+      return text[:min(starts)], True
+  return text, False
