@@ -27,7 +27,8 @@ from llm_jax.convert.hf_layout import Slot, layout
 from llm_jax.convert.hf_safetensors import Planned, Weights
 from llm_jax.convert.hf_tokenizer import read_tokenizer, write_tokenizer
 from llm_jax.convert.placement import Placed, pieces_of
-from llm_jax.model.params import Params
+from llm_jax.model.params import Params, param_specs
+from llm_jax.sharding import check_params
 from llm_jax.tokenizer.protocol import Tokenizer
 
 CONFIG = "config.json"
@@ -80,6 +81,9 @@ def load_huggingface(folder: epath.PathLike, *, dtype: str = "",
     tokenizer = read_tokenizer(folder, contents, log)
     if tokenizer is not None:
       check_vocabulary(tokenizer, config, str(folder))
+    mesh = jax.sharding.get_mesh()
+    if not mesh.empty:
+      check_params(param_specs(config), mesh, config.rules)
     params: Params = {}
     for slot in slots:
       slot.place(params, _read_slot(slot, weights, config))

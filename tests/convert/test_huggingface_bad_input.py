@@ -3,12 +3,14 @@
 import dataclasses
 import json
 
+import jax
 import numpy as np
 import pytest
 
-from llm_jax.config import ConfigError
+from llm_jax.config import ConfigError, MeshConfig
 from llm_jax.convert.hf_safetensors import INDEX, SINGLE
 from llm_jax.convert.huggingface import load_huggingface, save_huggingface
+from llm_jax.sharding import make_mesh
 import tiny_checkpoints as tiny
 
 
@@ -176,6 +178,11 @@ def test_parameters_of_another_config(tmp_path):
   with pytest.raises(ConfigError, match="parameter final_norm.scale has shape"):
     save_huggingface(tmp_path, params, config, None)
   assert not list(tmp_path.iterdir())
+
+
+def test_a_mesh_that_does_not_divide_the_model(folder):
+  with jax.set_mesh(make_mesh(MeshConfig(data=1, fsdp=1, tensor=8))):
+    assert "kv_heads=2, which is not divisible by the 8" in told(folder)
 
 
 def test_dtypes_that_are_not(folder):
