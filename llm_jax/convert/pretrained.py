@@ -22,7 +22,7 @@ from llm_jax.convert.huggingface import (
     CONFIG, MAX_SHARD_SIZE, config_with_dtype, load_huggingface,
     save_huggingface, tell)
 from llm_jax.model.lora import merge
-from llm_jax.model.params import Params
+from llm_jax.model.params import Params, is_spec, param_specs
 from llm_jax.tokenizer.chat import has_own_template
 from llm_jax.tokenizer.protocol import Tokenizer
 from llm_jax.training.checkpoints import (
@@ -117,14 +117,21 @@ def load_pretrained(path_or_name: str | os.PathLike, *, dtype: str = "",
     from llm_jax.convert.gguf import load_gguf
     return load_gguf(source.path, dtype)
   params, config, tokenizer = load_params(str(source.path))
-  if dtype:
-    params, config = cast(params, dtype), config_with_dtype(config, dtype)
-  return params, config, tokenizer
+  return (*cast(params, config, dtype), tokenizer)
 
 
-def cast(params: Params, dtype: str) -> Params:
-  """`params` in another floating-point type."""
-  return jax.tree.map(lambda x: x.astype(jnp.dtype(dtype)), params)
+def cast(params: Params, config: ModelConfig, dtype: str
+         ) -> tuple[Params, ModelConfig]:
+  """Stacked parameters in another dtype, and a config that says so.
+
+  What has a dtype of its own keeps it; an empty `dtype` changes nothing.
+  """
+  if not dtype:
+    return params, config
+  params = jax.tree.map(
+      lambda spec, x: x.astype(jnp.dtype(spec.dtype or dtype)),
+      param_specs(config), params, is_leaf=is_spec)
+  return params, config_with_dtype(config, dtype)
 
 
 def stack_layers(params: Params) -> Params:
@@ -188,11 +195,8 @@ def save_pretrained(directory: str | os.PathLike, params: Params,
       save_huggingface(folder, params, config, tokenizer, dtype=dtype,
                        model_type=model_type, max_shard_size=max_shard_size)
     else:
-      if dtype:
-        require_choice("dtype", dtype, ("float32", "bfloat16"))
-        params = cast(params, dtype)
-        config = config_with_dtype(config, dtype)
-      params = stack_layers(params)
+      require_choice("dtype", dtype, ("", "float32", "bfloat16"))
+      params, config = cast(stack_layers(params), config, dtype)
       stage = stage or ("sft" if has_own_template(tokenizer) else "pretrain")
       save_params(str(folder), params, config, tokenizer, stage)
   return output

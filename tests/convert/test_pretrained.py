@@ -67,6 +67,10 @@ def test_unstacked_parameters_are_stacked_for_a_checkpoint(tmp_path):
   save_pretrained(tmp_path / "run", unstack_layers(params), config,
                   tiny.tokenizer(), format="orbax")
   tiny.assert_same(load_params(str(tmp_path / "run"))[0], params)
+  half = load_pretrained(tmp_path / "run", dtype="bfloat16")[0]
+  moe = half["layers"][1]["moe"]
+  assert (moe["router_bias"].dtype, moe["gate"].dtype) == (
+      jnp.float32, jnp.bfloat16)
 
 
 def test_the_template_and_the_stops_go_along(tmp_path):
