@@ -14,6 +14,7 @@ from llm_jax.inference.generate import seed_keys
 from llm_jax.inference.prompt_lookup import look_up
 from llm_jax.inference.speculative import Speculation, speculate_tokens
 from llm_jax.model.params import init_params
+from llm_jax.model.quantization import quantize_weights
 from llm_jax.model.transformer import forward
 from llm_jax.sharding import make_mesh
 
@@ -206,15 +207,16 @@ def test_a_seeds_text_has_no_neighbours(models):
   assert (texts[0][1:] != texts[1][1:]).any()
 
 
-def test_int8_caches_and_bfloat16(models):
+def test_int8_weights_and_caches_and_bfloat16(models):
   config = dataclasses.replace(MODEL, cache_dtype="int8",
                                compute_dtype="bfloat16")
+  params = quantize_weights(models[MODEL])
   sampling = SamplingConfig(temperature=0.0, max_new_tokens=8)
   quick, _ = speculate_tokens(
-      models[MODEL], PROMPTS, jax.random.key(0), sampling, config,
-      Speculation(), prompt_len=8)
-  plain = generate_tokens(models[MODEL], PROMPTS, jax.random.key(0), sampling,
-                          config, prompt_len=8)
+      params, PROMPTS, jax.random.key(0), sampling, config, Speculation(),
+      prompt_len=8)
+  plain = generate_tokens(params, PROMPTS, jax.random.key(0), sampling, config,
+                          prompt_len=8)
   # Products of several rows may round otherwise: near-ties, which are few.
   assert (quick.tokens_BT == plain.tokens_BT).mean() > 0.6
 
