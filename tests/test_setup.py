@@ -19,7 +19,7 @@ ROOT = pathlib.Path(__file__).parents[1]
 # module -> what it is installed as, where the names differ
 DISTRIBUTIONS = {"absl": "absl-py", "orbax": "orbax-checkpoint"}
 # Asked for only where a user wants them, and told when missing.
-OPTIONAL = {"wandb", "gcsfs", "s3fs", "IPython"}
+OPTIONAL = {"wandb", "gcsfs", "llguidance", "s3fs", "IPython"}
 
 
 @pytest.fixture(scope="module")

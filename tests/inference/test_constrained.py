@@ -5,7 +5,6 @@ import json
 import re
 
 import jax
-import jsonschema
 import numpy as np
 import pytest
 
@@ -17,6 +16,7 @@ from llm_jax.model.params import init_params
 from llm_jax.tokenizer.bpe import train_bpe
 
 pytest.importorskip("llguidance")
+jsonschema = pytest.importorskip("jsonschema")
 
 TEXT = ["the cat sat: naïve café, 数学 😀 12:34 {\"name\": \"Ann\", true}"] * 4
 SCHEMA = {
