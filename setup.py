@@ -53,7 +53,7 @@ EXTRAS = {
     "rl": [],
     "convert": [],
     "test": ["pytest>=9.2", "pytest-xdist>=3.8", "ruff>=0.17.6",
-             "setuptools>=68"],
+             "setuptools>=68", "llguidance>=1.9.1", "jsonschema>=4.26"],
     "notebooks": ["ipykernel>=7.4", "nbclient>=0.11", "nbformat>=5.11",
                   "matplotlib>=3.11"],
     # Oracles of the tests marked `reference`; nothing else wants PyTorch.
