@@ -26,7 +26,6 @@ import functools
 import importlib.metadata
 import json
 import os
-import pathlib
 import platform
 import statistics
 import time
@@ -36,6 +35,7 @@ from typing import Any
 from absl import app
 from absl import flags
 
+from benchmarks.results import append_row
 from llm_jax.host_memory import keep_freed_memory
 
 _SHAPE = flags.DEFINE_enum("shape", "l6d384", ["l6d384", "l4d128"],
@@ -44,7 +44,9 @@ _REPEATS = flags.DEFINE_integer("repeats", 11, "timed steps of each", 7)
 _APPEND = flags.DEFINE_bool("append", True, "append to benchmarks/RESULTS.md")
 
 THREADS = 2
-RESULTS = pathlib.Path(__file__).parent / "RESULTS.md"
+COLUMNS = ("date", "shape", "ratio", "ratio_cpu_time", "torch_ms",
+           "llm_jax_ms", "llm_jax_tokens_per_s", "llm_jax_temp_mb",
+           "repeats", "threads", "omp_wait_policy", "load_average")
 ADAMW = dict(lr=3e-4, b1=0.9, b2=0.95, eps=1e-8, weight_decay=0.1)
 
 
@@ -220,24 +222,6 @@ def run(shape_name: str, repeats: int) -> dict[str, Any]:
   }
 
 
-def append_row(record: dict[str, Any], path: pathlib.Path) -> None:
-  """Adds the record to the table of results, which it makes if need be."""
-  columns = ("date", "shape", "ratio", "ratio_cpu_time", "torch_ms",
-             "llm_jax_ms", "llm_jax_tokens_per_s", "llm_jax_temp_mb",
-             "repeats", "threads", "omp_wait_policy", "load_average")
-  if not path.exists():
-    path.write_text(
-        "# Results\n\nRows are appended by the benchmarks themselves. Ratios "
-        "above 1 are in our favour.\nA load average well above the threads "
-        "says that the machine was shared.\n\n"
-        "## train_step\n\n"
-        f"| {' | '.join(columns)} |\n|{'---|' * len(columns)}\n")
-  cells = [f"{record[c]:.4g}" if isinstance(record[c], float)
-           else str(record[c]) for c in columns]
-  with path.open("a") as f:
-    f.write(f"| {' | '.join(cells)} |\n")
-
-
 def main(argv: list[str]) -> None:
   """Runs the benchmark on two cores, whatever the machine has."""
   del argv
@@ -247,7 +231,7 @@ def main(argv: list[str]) -> None:
   record = run(_SHAPE.value, _REPEATS.value)
   print(json.dumps(record))
   if _APPEND.value:
-    append_row(record, RESULTS)
+    append_row(record, COLUMNS)
 
 
 if __name__ == "__main__":
