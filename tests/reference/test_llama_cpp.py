@@ -13,13 +13,17 @@ import numpy as np
 import optax
 import pytest
 
-from llm_jax.config import SamplingConfig
+from llm_jax.config import ConfigError, SamplingConfig
 from llm_jax.convert.gguf import load_gguf, save_gguf
+from llm_jax.convert.gguf_file import read_file
+from llm_jax.convert.named import resolve_named
 from llm_jax.inference.streaming import stream
 from llm_jax.model.transformer import forward
 from llm_jax.tokenizer import chat
+from llm_jax.tokenizer.gguf import read_tokenizer
 from tests.convert.gguf_models import (
     CASES, T, TEXT, tiny_params, tiny_tokenizer)
+from tests.reference.tokenizer_texts import TEXTS
 
 llama_cpp = pytest.importorskip(
     "llama_cpp", reason="llama-cpp-python is not built: make .venv/.llama_cpp")
@@ -30,14 +34,6 @@ MESSAGES = [{"role": "system", "content": "Be brief."},
             {"role": "user", "content": "It's 1234 o'clock"},
             {"role": "assistant", "content": "then we'll see"},
             {"role": "user", "content": "The model"}]
-TEXTS = [
-    TEXT, "", " ", "  ", "\n", "\r\n\r\n", "a\n\n\nb", "tab\tand  spaces   ",
-    "1", "12", "123", "1234", "12345678", "3.14159", "x2y33z444w5555",
-    "I'm you're he'S WE'LL they'VE don'T 'd ''s", "naïve façade Zürich",
-    "Ελληνικά русский عربى עברית हिन्दी ไทย", "漢字かな交じり文。한국어",
-    "🙂👩‍👩‍👧‍👦🏳️‍🌈 ok", "½ ² ③ Ⅷ", "x = [1, 2];\n\tif (x) { y(); }\n// end",
-    "http://a.b/c?d=e&f=%20", "<|end|><|user|>", "e\u0301 \u00a0 \u2003 z",
-    "UPPER lower MiXeD_case-words", "«quoted» — “text”…"]
 
 
 @pytest.fixture(scope="module", autouse=True)
@@ -154,11 +150,25 @@ def test_text_is_cut_alike(max_digits, tmp_path):
   config = CASES["qwen3"][1]
   save_gguf(tmp_path / "m.gguf", tiny_params(config), config, tokenizer)
   model = opened(tmp_path / "m.gguf")
-  for text in TEXTS:
+  for text in [TEXT, *TEXTS]:
     theirs = model.tokenize(text.encode(), add_bos=False, special=False)
     assert theirs == tokenizer.encode(text), text
     assert model.detokenize(theirs, special=False) in (
         text.encode(), text.encode().removeprefix(b" "))
+
+
+def test_the_named_model_s_vocabulary():
+  try:
+    file = resolve_named("smollm2-135m")
+  except ConfigError as error:
+    pytest.skip(str(error))
+  tokenizer = read_tokenizer(read_file(file).fields, str(file))
+  model = llama_cpp.Llama(str(file), vocab_only=True, verbose=False)
+  for text in [TEXT, *TEXTS, "<|im_start|>user\n<repo_name>a<|im_end|>"]:
+    for special in (False, True):
+      assert model.tokenize(
+          text.encode(), add_bos=False, special=special) == tokenizer.encode(
+              text, allow_special=special), text
 
 
 def test_chat_and_stop(trained, tokenizer):
