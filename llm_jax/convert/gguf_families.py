@@ -14,6 +14,7 @@ from typing import Any
 import numpy as np
 
 from llm_jax.config import ConfigError, ModelConfig, MoeConfig, require
+from llm_jax.convert import gguf_deepseek as deepseek
 from llm_jax.convert import gguf_tensors as names
 from llm_jax.convert.gguf_file import Contents
 from llm_jax.convert.gguf_metadata import Metadata
@@ -210,6 +211,9 @@ ARCHITECTURES = (
             Part(_read_gemma3, _write_gemma3),
             Part(lambda meta: _read_pattern(meta, 6, 0),
                  lambda c: _write_pattern(c, 6)))),
+    Architecture("deepseek2", names.DEEPSEEK, parts=(
+        Part(deepseek.read_latent, deepseek.write_latent),
+        Part(deepseek.read_experts, deepseek.write_experts))),
 )
 
 
@@ -257,7 +261,9 @@ def _sizes(meta: Metadata, contents: Contents, architecture: Architecture
   heads, width = (meta.number("attention.head_count"),
                   meta.number("embedding_length"))
   head_dim = meta.number("attention.key_length", width // heads)
-  require(meta.number("attention.value_length", head_dim) == head_dim,
+  latent = meta.get("attention.kv_lora_rank")
+  require(bool(latent)
+          or meta.number("attention.value_length", head_dim) == head_dim,
           f"{meta.file} has values of another size than keys "
           f"({meta.architecture}.attention.value_length), which only latent "
           "attention has here.")
@@ -321,7 +327,7 @@ def _fields_of(architecture: Architecture, c: ModelConfig
     raise Unfit(f"model.tie_embeddings={c.tie_embeddings}")
   if architecture.square and c.num_heads * c.head_dim != c.embed_dim:
     raise Unfit(f"model.head_dim={c.head_dim}, not embed_dim / num_heads")
-  if c.latent.kv_rank:
+  if c.latent.kv_rank and architecture.name != "deepseek2":
     raise Unfit("latent attention")
   norm = "layer_norm" if c.norm == "layernorm" else "layer_norm_rms"
   fields = {

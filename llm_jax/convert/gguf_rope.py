@@ -52,7 +52,9 @@ def read_rope(meta: Metadata, contents: Contents, head_dim: int
         "yarn", factor=factor or 1.0, original_max_len=original,
         beta_fast=meta.number("rope.scaling.yarn_beta_fast", 32.0),
         beta_slow=meta.number("rope.scaling.yarn_beta_slow", 1.0),
-        attention_factor=yarn_mscale(factor) * sharper)
+        # DeepSeek's is in the scale of attention (gguf_deepseek.py).
+        attention_factor=1.0 if meta.get("rope.scaling.yarn_log_multiplier")
+        else yarn_mscale(factor) * sharper)
   elif kind in ("linear", "none") and factor not in (0, 1):
     scaling = RopeScaling("linear", factor=factor)
   elif kind not in ("linear", "none"):
@@ -135,7 +137,7 @@ def write_rope(config: ModelConfig, has_divisors: bool, has_factors: bool
         "rope.scaling.yarn_beta_fast": float(scaling.beta_fast),
         "rope.scaling.yarn_beta_slow": float(scaling.beta_slow)}
     sharper = scaling.attention_factor / yarn_mscale(scaling.factor)
-    if abs(sharper - 1) > 1e-6:
+    if abs(sharper - 1) > 1e-6 and not config.latent.kv_rank:
       fields["rope.scaling.attn_factor"] = sharper
   elif scaling.kind == "linear":
     fields |= {"rope.scaling.type": "linear",

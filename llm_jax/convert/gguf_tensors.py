@@ -60,23 +60,23 @@ class Shifted(Entry):
 
 
 @dataclasses.dataclass(frozen=True)
-class Stacked(Entry):
-  """All experts' matrices of a kind: [experts, out, in]."""
+class Permuted(Entry):
+  """A tensor of three axes in another order; `order` says which of ours."""
+  order: tuple[int, ...] = (0, 2, 1)  # experts' matrices: [experts, out, in]
 
   def shape(self, shapes: Sequence[Shape]) -> Shape:
     """Their tensor's shape, from ours'."""
-    experts, inputs, outputs = shapes[0]
-    return (experts, outputs, inputs)
+    return tuple(shapes[0][axis] for axis in self.order)
 
   def split(self, theirs: np.ndarray, shapes: Sequence[Shape],
             config: ModelConfig) -> list[np.ndarray]:
     """Ours, out of theirs."""
-    return [theirs.transpose(0, 2, 1)]
+    return [theirs.transpose(np.argsort(self.order))]
 
   def join(self, ours: Sequence[np.ndarray], config: ModelConfig
            ) -> np.ndarray:
     """Theirs, out of ours."""
-    return ours[0].transpose(0, 2, 1)
+    return ours[0].transpose(self.order)
 
 
 def _paired(theirs: str, ours: str) -> tuple[Entry, ...]:
@@ -98,7 +98,7 @@ _FUSED_QKV = (*linear("attn_qkv", "attention.q", "attention.k", "attention.v"),
 _MLP = (*linear("ffn_gate", "mlp.gate"), *linear("ffn_up", "mlp.up"),
         *linear("ffn_down", "mlp.down"))
 _EXPERTS = (Entry("ffn_gate_inp.weight", ("moe.router",)),
-            *(Stacked(f"ffn_{name}_exps.weight", (f"moe.{name}",))
+            *(Permuted(f"ffn_{name}_exps.weight", (f"moe.{name}",))
               for name in ("gate", "up", "down")))
 _PRE_NORMS = (*norm("attn_norm", "attention_norm"),
               *norm("ffn_norm", "mlp_norm"))
@@ -132,3 +132,19 @@ OLMO2 = _names(*_attention(pairs=False), *_QK_NORMS, *_MLP, *_POST_NORMS)
 GPT2 = _names(*_FUSED_QKV, *_MLP, *_PRE_NORMS)
 PHI3 = _names(*_FUSED_QKV, *linear("ffn_up", "mlp.gate", "mlp.up"),
               *linear("ffn_down", "mlp.down"), *_PRE_NORMS)
+DEEPSEEK = _names(
+    Entry("attn_q.weight", ("attention.q",)),
+    Entry("attn_q_a.weight", ("attention.q_down",)),
+    Entry("attn_q_a_norm.weight", ("attention.q_down_norm",), "flat"),
+    Entry("attn_q_b.weight", ("attention.q_up",)),
+    Entry("attn_kv_a_mqa.weight", ("attention.kv_down",)),
+    Entry("attn_kv_a_norm.weight", ("attention.kv_norm",), "flat"),
+    # As they are applied to the latents: [heads, latent, channels] and
+    # [heads, channels, latent].
+    Permuted("attn_k_b.weight", ("attention.k_up",), order=(1, 0, 2)),
+    Permuted("attn_v_b.weight", ("attention.v_up",), order=(1, 2, 0)),
+    Entry("attn_output.weight", ("attention.o",)),
+    *_MLP, *_EXPERTS, *_PRE_NORMS,
+    Entry("exp_probs_b.bias", ("moe.router_bias",), "flat"),
+    *(Entry(f"ffn_{name}_shexp.weight", (f"moe.shared.{name}",))
+      for name in ("gate", "up", "down")))

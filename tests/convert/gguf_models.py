@@ -7,7 +7,7 @@ import jax
 import numpy as np
 
 from llm_jax.config import (
-    ModelConfig, MoeConfig, RopeScaling, TokenizerConfig)
+    LatentConfig, ModelConfig, MoeConfig, RopeScaling, TokenizerConfig)
 from llm_jax.model.params import init_params
 from llm_jax.tokenizer.bpe import BpeTokenizer, train_bpe
 
@@ -24,6 +24,10 @@ _GEMMA2 = dataclasses.replace(_GEMMA, norm_placement="both", num_layers=4,
 _MOE = MoeConfig(num_experts=4, experts_per_token=2, mlp_dim=32)
 _YARN = RopeScaling("yarn", factor=4.0, original_max_len=16,
                     attention_factor=0.1 * math.log(4) + 1)
+_LATENT = LatentConfig(kv_rank=24, q_rank=20, nope_dim=16, rope_dim=8,
+                       v_dim=12)
+_SHARED = MoeConfig(num_experts=8, experts_per_token=3, mlp_dim=32,
+                    shared_dim=64, first_dense=1, normalize=False)
 
 
 def _variant(**changes) -> ModelConfig:
@@ -63,6 +67,16 @@ CASES: dict[str, tuple[str, ModelConfig]] = {
     "gemma3 pattern": ("gemma3", dataclasses.replace(
         _GEMMA2, qk_norm="head", rope_theta=1e6, rope_local_theta=1e4)),
 }
+CASES["deepseek v2"] = ("deepseek2", _variant(
+    num_kv_heads=4, head_dim=24, moe=_SHARED, tie_embeddings=False,
+    latent=dataclasses.replace(_LATENT, q_rank=0)))
+CASES["deepseek v3"] = ("deepseek2", _variant(
+    num_kv_heads=4, head_dim=24, latent=_LATENT, tie_embeddings=False,
+    attention_scale=24 ** -0.5 * (0.1 * math.log(4) + 1) ** 2,
+    rope_scaling=RopeScaling("yarn", factor=4.0, original_max_len=16),
+    moe=dataclasses.replace(
+        _SHARED, router="sigmoid", correction_bias=True, normalize=True,
+        scale=2.5, groups=4, top_groups=2, group_top=2)))
 
 
 def tiny_tokenizer(max_digits: int = 3) -> BpeTokenizer:
