@@ -3,8 +3,9 @@
 Command:   python -m experiments.probe_base_model \\
                --config=configs/probe_memorize.py
 Hardware:  2 CPU cores
-Time:      XXX
-Expect:    XXX
+Time:      a quarter of a minute
+Expect:    given 32 tokens, nothing is recited that was held out or read up to
+           4 times, half of what was read 16 times, all that was read 64 times
 """
 
 from llm_jax.config import ProbeConfig, TextConfig

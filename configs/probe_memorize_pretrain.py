@@ -3,8 +3,9 @@
 Command:   python -m experiments.pretrain \\
                --config=configs/probe_memorize_pretrain.py
 Hardware:  2 CPU cores
-Time:      XXX
-Expect:    XXX
+Time:      one to two minutes
+Expect:    the loss falls below 1, while validation bits per byte, lowest near
+           the first third, rise again to about 3.6: it learns by heart
 """
 
 from llm_jax.config import (

@@ -3,8 +3,9 @@
 Command:   python -m experiments.probe_base_model \\
                --config=configs/probe_smollm2.py
 Hardware:  2 CPU cores
-Time:      XXX
-Expect:    XXX
+Time:      five minutes
+Expect:    no text recited; few-shot accuracy from 5% (no example) to 68% (8);
+           17 of 24 questions answered; years of birth for invented people
 
 The named model was finetuned to follow instructions; here it is given plain
 documents, and continues them as a base model does.

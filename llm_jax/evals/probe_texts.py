@@ -106,7 +106,7 @@ def invented_names(number: int, seed: int) -> list[str]:
   names: dict[str, None] = {}
   while len(names) < number:
     given = rng.choice(_FIRST) + rng.choice(_SECOND)
-    family = (rng.choice(_FIRST) + rng.choice(("sk", "th", "nd", "rr", "lb"))
+    family = (rng.choice(_FIRST) + rng.choice(("el", "om", "an", "in", "ow"))
               + rng.choice(_SECOND))
     names[f"{given} {family}"] = None
   return list(names)

@@ -61,7 +61,7 @@ def document_groups(config: RegurgitationConfig, seed: int
     groups[-1] = invented_biographies(config.documents, seed)
   names = {0: HELD_OUT, -1: INVENTED}
   # By their hash: the same of a group whatever order the files are read in.
-  return {names.get(seen, f"seen {seen}x"):
+  return {names.get(seen, f"read {seen}x"):
           sorted(groups[seen], key=lambda text: unit_hash(text, seed + 1))
           for seen in sorted(groups)}
 

@@ -82,7 +82,7 @@ def test_all_probes_of_an_untrained_model(corpus, untrained, capsys):
   assert results == json.loads(output.read_text())
   assert json.loads(told[told.index("\n{\n"):]) == results
   groups = [row["group"] for row in results["regurgitation"]["rows"]]
-  assert groups == ["held out", "seen 1x", "seen 2x"]  # 3 counts as 2
+  assert groups == ["held out", "read 1x", "read 2x"]  # 3 counts as 2
   assert all(row["verbatim"] == 0 for row in results["regurgitation"]["rows"])
   assert [row["shots"] for row in results["few_shot"]["rows"]] == [0, 2] * 2
   assert [row["accuracy"] for row in results["few_shot"]["rows"]] == [0] * 4
@@ -128,6 +128,6 @@ def test_what_is_read_often_is_recited(corpus, tmp_path):
       f"--regurgitation.data.path={corpus}/corpus.jsonl",
       "--regurgitation.new_tokens=16"]))
   rows = {r["group"]: r for r in found["regurgitation"]["rows"]}
-  assert rows["seen 128x"]["verbatim"] >= 0.8
-  assert rows["seen 1x"]["verbatim"] == 0.0
-  assert rows["seen 128x"]["similarity"] > rows["seen 1x"]["similarity"] + 0.3
+  assert rows["read 128x"]["verbatim"] >= 0.8
+  assert rows["read 1x"]["verbatim"] == 0.0
+  assert rows["read 128x"]["similarity"] > rows["read 1x"]["similarity"] + 0.3

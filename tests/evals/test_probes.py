@@ -83,12 +83,12 @@ def corpus(tmp_path):
 def test_groups_are_the_counts_in_training(corpus):
   data, texts = corpus
   groups = document_groups(RegurgitationConfig(data=data), seed=0)
-  assert list(groups) == ["held out", "seen 1x", "seen 4x"]
+  assert list(groups) == ["held out", "read 1x", "read 4x"]
   assert sorted(sum(groups.values(), [])) == sorted(texts)
-  assert all(texts.index(text) % 2 for text in groups["seen 4x"])
+  assert all(texts.index(text) % 2 for text in groups["read 4x"])
   whole = dataclasses.replace(data, validation_fraction=0.0)
   groups = document_groups(RegurgitationConfig(data=whole, documents=7), 0)
-  assert list(groups) == ["invented", "seen 1x", "seen 4x"]
+  assert list(groups) == ["invented", "read 1x", "read 4x"]
   assert len(groups["invented"]) == 7
 
 
@@ -96,7 +96,7 @@ def test_a_parrot_is_found_out(corpus):
   """What recites the documents that it saw often, and babbles otherwise."""
   data, texts = corpus
   config = RegurgitationConfig(data=data, prompt_tokens=(6, 20), new_tokens=12)
-  recited = document_groups(config, 0)["seen 4x"]
+  recited = document_groups(config, 0)["read 4x"]
 
   def answer(prompt, _):
     for text in recited:
@@ -105,10 +105,10 @@ def test_a_parrot_is_found_out(corpus):
     return "z" * 12
   found = probe_regurgitation(Oracle(answer), config)
   rows = {(r["group"], r["prompt_tokens"]): r for r in found["rows"]}
-  assert set(rows) == {(g, k) for g in ("held out", "seen 1x", "seen 4x")
+  assert set(rows) == {(g, k) for g in ("held out", "read 1x", "read 4x")
                        for k in (6, 20)}
   for (group, k), row in rows.items():
-    known = float(group == "seen 4x" and k == 20)
+    known = float(group == "read 4x" and k == 20)
     assert row["verbatim"] == row["similarity"] == known
     assert row["matched_tokens"] == 12 * known
     assert row["verbatim_low"] <= row["verbatim"] <= row["verbatim_high"]

@@ -3,6 +3,7 @@
 import dataclasses
 import functools
 import math
+import pathlib
 import re
 
 import jax
@@ -261,3 +262,19 @@ def test_factors_have_the_axes_of_their_kernels():
   for name in "qkvo":
     joined = specs[name]["a"].axes[:-1] + specs[name]["b"].axes[2:]
     assert joined == kernels[name].axes
+
+
+def test_the_page_on_adapters():
+  """The Python of docs/adapters.md runs, and its adapter learns."""
+  page = pathlib.Path(__file__).parents[2] / "docs" / "adapters.md"
+  (code,) = re.findall(r"^```python\n(.*?)^```", page.read_text(),
+                       re.DOTALL | re.MULTILINE)
+  names = {}
+  exec(compile(code, str(page), "exec"), names)
+  assert names["losses"][-1] < names["losses"][0] - 0.3
+  logits, _ = names["forward"](names["merged"], names["tokens_BT"],
+                               names["config"])
+  attached, _ = names["forward"](
+      names["attach"](names["params"], names["adapter"], names["lora"]),
+      names["tokens_BT"], names["config"])
+  np.testing.assert_allclose(logits, attached, atol=1e-4)
