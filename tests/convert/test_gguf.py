@@ -69,6 +69,21 @@ def test_types(kind, loaded, params, tokenizer, tmp_path):
   assert {str(x.dtype) for x in jax.tree.leaves(wide)} == {"bfloat16"}
 
 
+def test_bfloat16_is_written_to_the_bit(tokenizer, tmp_path):
+  config = dataclasses.replace(LLAMA, param_dtype="bfloat16",
+                               compute_dtype="bfloat16")
+  params = jax.tree.map(lambda x: x.astype("bfloat16"), tiny_params(LLAMA))
+  save_gguf(tmp_path / "m.gguf", params, config, tokenizer, "bf16")
+  again, config_again, _ = load_gguf(tmp_path / "m.gguf")
+  assert config_again == config and max(errors(params, again)) == 0
+
+
+def test_int8_weights_are_refused(params, tokenizer, tmp_path):
+  from llm_jax.model.quantization import quantize_weights
+  with pytest.raises(ConfigError, match="is a Int8, not an array"):
+    save_gguf(tmp_path / "m.gguf", quantize_weights(params), LLAMA, tokenizer)
+
+
 def test_rows_that_do_not_fill_blocks_stay_float16(tokenizer, tmp_path):
   config = dataclasses.replace(LLAMA, mlp_dim=50)
   save_gguf(tmp_path / "m.gguf", tiny_params(config), config, tokenizer,
