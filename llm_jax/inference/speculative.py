@@ -230,7 +230,11 @@ def _round(state: _State, models: list[tuple[Params, ModelConfig]],
   hidden_BTD, cache, _ = backbone(
       params, read_BT, config, positions_BT=last_B[:, None] + steps_1T,
       cache=state.cache)
-  logits_BTV = unembed(params, hidden_BTD, config)
+  # As so many rows of one token, `unembed` does as it does in decoding, where
+  # the table is not transposed.
+  B, T, D = hidden_BTD.shape
+  logits_BTV = unembed(params, hidden_BTD.reshape(B * T, 1, D),
+                       config).reshape(B, T, -1)
   sampled_BTV = _filtered(logits_BTV, guesses_BK, sampling, state.history)
   probs_BTV = jax.nn.softmax(sampled_BTV, axis=-1)
 
