@@ -4,11 +4,12 @@ import dataclasses
 import math
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 
 from llm_jax.config import (
     LatentConfig, ModelConfig, MoeConfig, RopeScaling, TokenizerConfig)
-from llm_jax.model.params import init_params
+from llm_jax.model.params import is_spec, param_specs
 from llm_jax.tokenizer.bpe import BpeTokenizer, train_bpe
 
 V, T = 300, 64
@@ -89,10 +90,11 @@ def tiny_params(config: ModelConfig):
   """Parameters of which none is a constant, and logits of order 1."""
   rng = np.random.default_rng(0)
 
-  def noisy(path, x):
-    name = jax.tree_util.keystr(path)
-    if "norm" in name or "bias" in name:
-      return x + 0.2 * rng.standard_normal(x.shape).astype(np.float32)
-    return 5 * x if "layers" in name else 10 * x
-  return jax.tree_util.tree_map_with_path(
-      noisy, init_params(jax.random.key(0), config))
+  def make(path, spec):
+    noise = rng.standard_normal(spec.shape).astype(np.float32)
+    if spec.fill is not None:
+      return jnp.asarray(spec.fill + 0.2 * noise)
+    inside = "layers" in jax.tree_util.keystr(path)
+    return jnp.asarray((5 if inside else 10) * spec.std * noise)
+  return jax.tree_util.tree_map_with_path(make, param_specs(config),
+                                          is_leaf=is_spec)

@@ -11,6 +11,7 @@ from llm_jax.config import ConfigError, MeshConfig, ModelConfig, Rules
 from llm_jax.convert.gguf import load_gguf, save_gguf
 from llm_jax.convert.gguf_file import Planned, read_file, write_file
 from llm_jax.model.params import param_shardings
+from llm_jax.model.quantization import quantize
 from llm_jax.sharding import make_mesh
 from tests.convert.gguf_models import CASES, T, V, tiny_params, tiny_tokenizer
 
@@ -79,9 +80,10 @@ def test_bfloat16_is_written_to_the_bit(tokenizer, tmp_path):
 
 
 def test_int8_weights_are_refused(params, tokenizer, tmp_path):
-  from llm_jax.model.quantization import quantize_weights
+  small = dict(params, head={"kernel": quantize(params["head"]["kernel"],
+                                                (0,))})
   with pytest.raises(ConfigError, match="is a Int8, not an array"):
-    save_gguf(tmp_path / "m.gguf", quantize_weights(params), LLAMA, tokenizer)
+    save_gguf(tmp_path / "m.gguf", small, LLAMA, tokenizer)
 
 
 def test_rows_that_do_not_fill_blocks_stay_float16(tokenizer, tmp_path):
