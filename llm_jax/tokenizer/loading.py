@@ -6,6 +6,7 @@ import json
 import os
 import re
 from collections.abc import Mapping
+from typing import Any
 
 from llm_jax import paths
 from llm_jax.config import ConfigError
@@ -62,10 +63,24 @@ def load_tokenizer(path: str | os.PathLike) -> Tokenizer:
         f"{path} is not a tokenizer.json of Hugging Face's format "
         f"({type(error).__name__}: {error}); give a directory that "
         "experiments.train_tokenizer wrote.") from error
-  if bpe is not None:
-    return bpe
-  from llm_jax.tokenizer.huggingface import HuggingFaceTokenizer
-  return HuggingFaceTokenizer(text)
+  tokenizer: Tokenizer | None = bpe
+  if tokenizer is None:
+    from llm_jax.tokenizer.huggingface import HuggingFaceTokenizer
+    tokenizer = HuggingFaceTokenizer(text)
+  tokenizer.start_token_id = tokenizer.special_tokens.get(
+      _first_added(contents.get("post_processor")))
+  return tokenizer
+
+
+def _first_added(processor: Any) -> str:
+  """The special token that a post-processor puts first; empty if none."""
+  match processor:
+    case {"type": "TemplateProcessing",
+          "single": [{"SpecialToken": {"id": str(name)}}, *_]}:
+      return name
+    case {"type": "Sequence", "processors": [*inner]}:
+      return next(filter(None, map(_first_added, inner)), "")
+  return ""
 
 
 def bpe_from_json(contents: Mapping) -> BpeTokenizer | None:

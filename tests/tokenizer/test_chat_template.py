@@ -140,6 +140,29 @@ def test_it_is_saved_and_loaded(tokenizer, tmp_path):
   assert load_tokenizer(tmp_path).chat_template == TRIMS
 
 
+def test_a_start_token_may_be_the_post_processor_s(tokenizer, tmp_path):
+  """As in Llama 3's: tokenizer_config.json says nothing of it."""
+  tokenizer.save(tmp_path)
+  file = tmp_path / "tokenizer.json"
+  contents = json.loads(file.read_text())
+  start = tokenizer.special_tokens["<s>"]
+  contents["post_processor"] = {"type": "Sequence", "processors": [
+      {"type": "ByteLevel", "add_prefix_space": True, "trim_offsets": False,
+       "use_regex": True},
+      {"type": "TemplateProcessing",
+       "single": [{"SpecialToken": {"id": "<s>", "type_id": 0}},
+                  {"Sequence": {"id": "A", "type_id": 0}}],
+       "pair": [{"Sequence": {"id": "A", "type_id": 0}}],
+       "special_tokens": {"<s>": {"id": "<s>", "ids": [start],
+                                  "tokens": ["<s>"]}}}]}
+  file.write_text(json.dumps(contents))
+  again = load_tokenizer(tmp_path)
+  assert again.start_token_id == start
+  assert start not in again.encode("who are you?")
+  again.save(tmp_path)
+  assert load_tokenizer(tmp_path).start_token_id == start
+
+
 def test_other_forms_of_the_same(tokenizer, tmp_path):
   tokenizer.save(tmp_path)
   file = tmp_path / "tokenizer_config.json"
