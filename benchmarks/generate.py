@@ -20,9 +20,7 @@ held against what the machine's memory gives. Needs the extra `reference`, and
 from __future__ import annotations
 
 import dataclasses
-import datetime
 import functools
-import importlib.metadata
 import json
 import os
 import resource
@@ -34,7 +32,7 @@ from typing import Any
 from absl import app
 from absl import flags
 
-from benchmarks.results import append_row
+from benchmarks.results import append_row, surroundings
 
 _MODEL = flags.DEFINE_string("model", "smollm2-135m", "what is loaded")
 _BATCH_SIZE = flags.DEFINE_integer("batch_size", 1, "prompts", 1)
@@ -167,11 +165,7 @@ def run(model: str, batch_size: int, weights: str, cache: str,
       "read_gb_s": sizes["weights_mb"] / own["step"] / 1e3,
       "peak_rss_mb": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1e3,
       "agree": float(agree), "repeats": repeats, "threads": THREADS,
-      "load_average": os.getloadavg()[0],
-      "date": datetime.date.today().isoformat(),
-      "versions": {name: importlib.metadata.version(name)
-                   for name in ("jax", "torch", "transformers")},
-  }
+  } | surroundings()
 
 
 def main(argv: list[str]) -> None:

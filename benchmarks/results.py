@@ -2,7 +2,11 @@
 
 from __future__ import annotations
 
+import datetime
+import importlib.metadata
+import os
 import pathlib
+import platform
 from collections.abc import Sequence
 from typing import Any
 
@@ -11,6 +15,15 @@ _INTRODUCTION = (
     "# Results\n\nRows are appended by the benchmarks themselves. Ratios "
     "above 1 are in our favour.\nA load average well above the threads "
     "says that the machine was shared.\n")
+
+
+def surroundings() -> dict[str, Any]:
+  """When and where a benchmark ran, and how busy the machine was."""
+  return {"machine": platform.machine(), "load_average": os.getloadavg()[0],
+          "omp_wait_policy": os.environ.get("OMP_WAIT_POLICY", "default"),
+          "date": datetime.date.today().isoformat(),
+          "versions": {name: importlib.metadata.version(name)
+                       for name in ("jax", "torch", "transformers")}}
 
 
 def append_row(record: dict[str, Any], columns: Sequence[str],

@@ -21,12 +21,9 @@ set OMP_WAIT_POLICY=passive. Both sides run with freed memory kept
 from __future__ import annotations
 
 import dataclasses
-import datetime
 import functools
-import importlib.metadata
 import json
 import os
-import platform
 import statistics
 import time
 from collections.abc import Callable
@@ -35,7 +32,7 @@ from typing import Any
 from absl import app
 from absl import flags
 
-from benchmarks.results import append_row
+from benchmarks.results import append_row, surroundings
 from llm_jax.host_memory import keep_freed_memory
 
 _SHAPE = flags.DEFINE_enum("shape", "l6d384", ["l6d384", "l4d128"],
@@ -213,13 +210,8 @@ def run(shape_name: str, repeats: int) -> dict[str, Any]:
           1e3 * tokens_per_step / times["llm_jax"]["wall_ms"],
       "llm_jax_temp_mb": compiled.memory_analysis().temp_size_in_bytes / 1e6,
       "loss_torch": losses[-1][0], "loss_llm_jax": losses[-1][1],
-      "repeats": repeats, "threads": THREADS, "machine": platform.machine(),
-      "omp_wait_policy": os.environ.get("OMP_WAIT_POLICY", "default"),
-      "load_average": os.getloadavg()[0],
-      "date": datetime.date.today().isoformat(),
-      "versions": {name: importlib.metadata.version(name)
-                   for name in ("jax", "torch", "transformers")},
-  }
+      "repeats": repeats, "threads": THREADS,
+  } | surroundings()
 
 
 def main(argv: list[str]) -> None:
