@@ -45,7 +45,7 @@ $(VENV)/.models: requirements-models.txt $(VENV)/.plain
 # Tests that ask it are skipped where that fails, as without a C++ compiler.
 $(VENV)/.llama_cpp: requirements-llama-cpp.txt $(VENV)/.test
 	@echo "Building llama.cpp (once; some minutes) ..."
-	@if CMAKE_ARGS="-DLLAVA_BUILD=OFF -DGGML_NATIVE=OFF -DGGML_OPENMP=OFF" \
+	@if CMAKE_ARGS="-DLLAVA_BUILD=OFF -DGGML_NATIVE=OFF" \
 	  $(PIP) --no-deps --require-hashes -r requirements-llama-cpp.txt; \
 	then touch $@; else echo "llama.cpp cannot be built here."; fi
 
