@@ -80,7 +80,10 @@ def project(x: jax.Array, kernel: jax.Array | LowRank, bias: jax.Array | None,
     [B, T, ...outputs].
   """
   if isinstance(kernel, LowRank):
-    return project(x, kernel.kernel, bias, equation) + kernel.update(x)
+    first, second = kernel.equations(equation)
+    low_BTr = kernel.scale * project(x, kernel.a, None, first)
+    return (project(x, kernel.kernel, bias, equation)
+            + project(low_BTr, kernel.b, None, second))
   if on_one_device():
     # The same as one product of matrices: XLA:CPU runs that faster, backwards
     # above all. On a mesh it would merge axes that are split differently.

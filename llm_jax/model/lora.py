@@ -73,10 +73,12 @@ class LowRank:
                         [*inputs, *outputs])
     return (self.kernel.astype(wide) + self.scale * update).astype(dtype)
 
-  def update(self, x: jax.Array) -> jax.Array:
-    """s·(x·A)·B in `x`'s dtype: [B, T, ...inputs] -> [B, T, ...outputs]."""
-    low = jnp.tensordot(x, self.a.astype(x.dtype), self.a.ndim - 1)
-    return self.scale * jnp.tensordot(low, self.b.astype(x.dtype), 1)
+  def equations(self, equation: str) -> tuple[str, str]:
+    """Einsums of x·A and (x·A)·B in place of x·W's, such as "btd,dnh->btnh"."""
+    x_axes, kernel_axes, out_axes = equation.replace("->", ",").split(",")
+    split = self.a.ndim - 1
+    inputs, outputs = kernel_axes[:split], kernel_axes[split:]
+    return f"{x_axes},{inputs}z->btz", f"btz,z{outputs}->{out_axes}"
 
 
 def lora_specs(model: ModelConfig, lora: LoraConfig) -> Params:
