@@ -7,12 +7,11 @@ import jax.numpy as jnp
 
 
 def look_up(tokens_BS: jax.Array, last_B: jax.Array, num_guesses: int,
-            max_ngram: int) -> jax.Array:
+            max_ngram: int) -> tuple[jax.Array, jax.Array]:
   """What followed the last occurrence of the longest run of last tokens.
 
   Where the occurrence is so near that what followed it ends with the text, it
-  is taken to go on in the same period. Without any occurrence the last token is
-  repeated: some guess must be made, and a wrong one does no harm.
+  is taken to go on in the same period.
 
   Args:
     tokens_BS: int32; of row b the first last_B[b] + 1 are text.
@@ -21,7 +20,8 @@ def look_up(tokens_BS: jax.Array, last_B: jax.Array, num_guesses: int,
     max_ngram: longest run that is looked for.
 
   Returns:
-    guesses_BK.
+    (guesses_BK, the length of each row's run; where that is 0 the last token
+    itself does not occur before, and the guesses mean nothing).
   """
   places_1S = jnp.arange(tokens_BS.shape[1])[None, :]
   run_BS = jnp.zeros(tokens_BS.shape, jnp.int32)
@@ -37,8 +37,9 @@ def look_up(tokens_BS: jax.Array, last_B: jax.Array, num_guesses: int,
   found_B1 = jnp.argmax(score_BS, axis=1)[:, None]
   period_B1 = last_B[:, None] - found_B1
   ahead_1K = jnp.arange(num_guesses)[None, :]
-  return jnp.take_along_axis(
+  guesses_BK = jnp.take_along_axis(
       tokens_BS, found_B1 + 1 + ahead_1K % period_B1, axis=1)
+  return guesses_BK, at_index(run_BS, found_B1[:, 0])
 
 
 def at_index(values: jax.Array, index: jax.Array) -> jax.Array:

@@ -51,10 +51,12 @@ class Speculation:
   Attributes:
     num_guesses: K, tokens guessed at a time.
     max_ngram: longest run of last tokens that is looked for in the text.
+    min_ngram: shortest run that makes a guess.
     draft: the model that guesses; None: the text does.
   """
   num_guesses: int = 4
   max_ngram: int = 3
+  min_ngram: int = 2
   draft: ModelConfig | None = None
 
   def validate(self, config: ModelConfig, length: int) -> None:
@@ -64,9 +66,10 @@ class Speculation:
       config: the model whose tokens are guessed.
       length: positions that prompt and completion need.
     """
-    require(self.num_guesses > 0 and self.max_ngram > 0,
-            f"num_guesses={self.num_guesses} and max_ngram={self.max_ngram} "
-            "must be at least 1.")
+    require(self.num_guesses > 0 and 0 < self.min_ngram <= self.max_ngram,
+            f"num_guesses={self.num_guesses} and min_ngram={self.min_ngram} "
+            f"must be at least 1, and max_ngram={self.max_ngram} not less than "
+            "min_ngram.")
     if self.draft is None:
       return
     require(self.draft.vocab_size == config.vocab_size, "the draft model has "
@@ -115,7 +118,8 @@ def generate_speculative(
   """As `generate`, from the same distribution, in fewer readings of the model.
 
   Greedy tokens are those of `generate`; samples are other ones, as the random
-  numbers are used otherwise. A row depends on its key and its prompt alone.
+  numbers are used otherwise. A row depends on its key and its prompt alone, but
+  for rounding: where no row has a guess, one token is read instead of K + 1.
 
   Undecorated; call it under `jit` with `sampling`, `config`, `speculation`,
   `stop_ids`, `samples_per_prompt` and `pad_id` static.
@@ -220,21 +224,20 @@ def _round(state: _State, models: list[tuple[Params, ModelConfig]],
   # after another number of tokens, so its random numbers are its own.
   last_B = lengths_B + state.drawn_B - 1
   keys_B = jax.vmap(jax.random.fold_in)(keys_B, state.drawn_B)
-  guesses_BK, draft_BKV, draft_cache = _guess(
-      state, models, last_B, keys_B, sampling, speculation)
+  guessed_B = draft_BKV = draft_cache = None
+  if speculation.draft is None:
+    guesses_BK, run_B = look_up(state.tokens_BS, last_B, num_guesses,
+                                speculation.max_ngram)
+    guessed_B = (run_B >= speculation.min_ngram) & ~state.done_B
+  else:
+    guesses_BK, draft_BKV, draft_cache = _guess(
+        state, models[1], last_B, keys_B, sampling, num_guesses)
 
-  params, config = models[0]
   read_BT = jnp.concatenate(
       [at_index(state.tokens_BS, last_B)[:, None], guesses_BK], axis=1)
   steps_1T = jnp.arange(num_guesses + 1)[None, :]
-  hidden_BTD, cache, _ = backbone(
-      params, read_BT, config, positions_BT=last_B[:, None] + steps_1T,
-      cache=state.cache)
-  # As so many rows of one token, `unembed` does as it does in decoding, where
-  # the table is not transposed.
-  B, T, D = hidden_BTD.shape
-  logits_BTV = unembed(params, hidden_BTD.reshape(B * T, 1, D),
-                       config).reshape(B, T, -1)
+  logits_BTV, cache = _read(models[0], read_BT, last_B[:, None] + steps_1T,
+                            state.cache, guessed_B)
   sampled_BTV = _filtered(logits_BTV, guesses_BK, sampling, state.history)
   probs_BTV = jax.nn.softmax(sampled_BTV, axis=-1)
 
@@ -243,13 +246,16 @@ def _round(state: _State, models: list[tuple[Params, ModelConfig]],
   probs_BK = at_index(probs_BTV[:, :-1], guesses_BK)
   kept_BK = is_kept(uniform_BK, probs_BK, 1.0 if draft_BKV is None
                     else at_index(draft_BKV, guesses_BK))
+  if guessed_B is not None:
+    kept_BK &= guessed_B[:, None]
   kept_B = jnp.sum(jnp.cumprod(kept_BK.astype(jnp.int32), axis=1), axis=1)
   # The distribution of the guess after those kept: all zero after the last.
   if draft_BKV is None:
     vocab_1V = jnp.arange(logits_BTV.shape[-1])[None, :]
     guess_B = at_index(jnp.pad(guesses_BK, ((0, 0), (0, 1)),
                                constant_values=-1), kept_B)
-    draft_BV = (vocab_1V == guess_B[:, None]).astype(probs_BTV.dtype)
+    draft_BV = ((vocab_1V == guess_B[:, None])
+                & guessed_B[:, None]).astype(probs_BTV.dtype)
   else:
     draft_BV = at_index(jnp.pad(draft_BKV, ((0, 0), (0, 1), (0, 0))), kept_B)
   last_keys_B = jax.vmap(
@@ -326,15 +332,35 @@ def _filtered(logits_BTV: jax.Array, guesses_BK: jax.Array,
   return jnp.stack(filtered, axis=1)
 
 
-def _guess(state: _State, models: list[tuple[Params, ModelConfig]],
+def _read(model: tuple[Params, ModelConfig], tokens_BT: jax.Array,
+          positions_BT: jax.Array, cache: KVCache,
+          guessed_B: jax.Array | None) -> tuple[jax.Array, KVCache]:
+  """(logits_BTV, cache); of the first tokens only where no row has a guess."""
+  params, config = model
+
+  def read(count):
+    hidden_BtD, new_cache, _ = backbone(
+        params, tokens_BT[:, :count], config,
+        positions_BT=positions_BT[:, :count], cache=cache)
+    # As so many rows of one token, `unembed` does as it does in decoding,
+    # where the table is not transposed.
+    B, t, D = hidden_BtD.shape
+    logits_BtV = unembed(params, hidden_BtD.reshape(B * t, 1, D),
+                         config).reshape(B, t, -1)
+    missing = tokens_BT.shape[1] - count
+    return jnp.pad(logits_BtV, ((0, 0), (0, missing), (0, 0))), new_cache
+
+  if guessed_B is None:
+    return read(tokens_BT.shape[1])
+  return jax.lax.cond(jnp.any(guessed_B), lambda: read(tokens_BT.shape[1]),
+                      lambda: read(1))
+
+
+def _guess(state: _State, model: tuple[Params, ModelConfig],
            last_B: jax.Array, keys_B: jax.Array, sampling: SamplingConfig,
-           speculation: Speculation
-           ) -> tuple[jax.Array, jax.Array | None, KVCache | None]:
-  """(guesses_BK, what they were drawn from or None: certainty, its cache)."""
-  if speculation.draft is None:
-    return look_up(state.tokens_BS, last_B, speculation.num_guesses,
-                   speculation.max_ngram), None, None
-  params, config = models[1]
+           num_guesses: int) -> tuple[jax.Array, jax.Array, KVCache]:
+  """The draft model's (guesses_BK, what they were drawn from, its cache)."""
+  params, config = model
 
   def guess(tokens_BT, positions_BT, cache, history, number):
     hidden_BTD, cache, _ = backbone(params, tokens_BT, config,
@@ -360,7 +386,7 @@ def _guess(state: _State, models: list[tuple[Params, ModelConfig]],
 
   (_, cache, _), (rest_KB, rest_KBV) = jax.lax.scan(
       step, (tokens_B, cache, state.history),
-      jnp.arange(1, speculation.num_guesses))
+      jnp.arange(1, num_guesses))
   guesses_KB = jnp.concatenate([tokens_B[None], rest_KB])
   draft_KBV = jnp.concatenate([probs_BV[None], rest_KBV])
   return guesses_KB.swapaxes(0, 1), draft_KBV.swapaxes(0, 1), cache

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 from exact_distribution import p_value, token_probs
 
-from llm_jax.config import ConfigError, SamplingConfig
+from llm_jax.config import ConfigError, RlConfig, SamplingConfig
 from llm_jax.inference import sampling
 from llm_jax.inference.penalties import extend_history, init_history
 
@@ -163,6 +163,15 @@ def test_only_allowed_tokens_are_drawn():
 def test_mistakes_are_told(settings, told):
   with pytest.raises(ConfigError, match=told):
     SamplingConfig(**settings).validate()
+
+
+def test_reinforcement_learning_samples_the_model_itself():
+  """Its log-probabilities are those of the model, at some temperature."""
+  RlConfig(sampling=SamplingConfig(0.7, max_new_tokens=9,
+                                   stop=("x",))).validate()
+  for name in set(SAMPLERS) - {"plain", "cold"}:
+    with pytest.raises(ConfigError, match="whole vocabulary"):
+      RlConfig(sampling=SAMPLERS[name]).validate()
 
 
 def test_a_bias_of_no_token_is_told():
