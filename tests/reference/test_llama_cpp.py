@@ -17,6 +17,7 @@ from llm_jax.config import ConfigError, SamplingConfig
 from llm_jax.convert.gguf import load_gguf, save_gguf
 from llm_jax.convert.gguf_file import read_file
 from llm_jax.convert.named import resolve_named
+from llm_jax.convert.pretrained import load_pretrained, save_pretrained
 from llm_jax.inference.streaming import stream
 from llm_jax.model.transformer import forward
 from llm_jax.tokenizer import chat
@@ -169,6 +170,24 @@ def test_the_named_model_s_vocabulary():
       assert model.tokenize(
           text.encode(), add_bos=False, special=special) == tokenizer.encode(
               text, allow_special=special), text
+
+
+@pytest.mark.slow
+def test_the_named_model_exported(tmp_path):
+  """SmolLM2 written in float32, where llama.cpp rounds nothing."""
+  try:
+    resolve_named("smollm2-135m")
+  except ConfigError as error:
+    pytest.skip(str(error))
+  params, config, tokenizer = load_pretrained("smollm2-135m")
+  file = save_pretrained(tmp_path / "model.gguf", params, config, tokenizer,
+                         format="gguf", dtype="float32")
+  ids = chat.render_prompt(MESSAGES, tokenizer)
+  ours = our_logits(params, ids, config)
+  theirs = their_logits(opened(file, n_ctx=128), ids)
+  file.unlink()
+  assert np.abs(ours - theirs).max() < 1e-4 * ours.std()
+  np.testing.assert_array_equal(ours.argmax(-1), theirs.argmax(-1))
 
 
 def test_chat_and_stop(trained, tokenizer):
