@@ -11,13 +11,13 @@ The named model was finetuned to follow instructions; here it is given plain
 documents, and continues them as a base model does.
 """
 
-from llm_jax.config import ProbeConfig
+from llm_jax.config import ProbeBaseModelConfig
 from llm_jax.config_probes import RegurgitationConfig
 
 
-def get_config() -> ProbeConfig:
+def get_config() -> ProbeBaseModelConfig:
   """Wikipedia introductions, which it has probably read, against inventions."""
-  return ProbeConfig(
+  return ProbeBaseModelConfig(
       model="smollm2-135m",
       regurgitation=RegurgitationConfig(prompt_tokens=(16, 32), new_tokens=24,
                                         documents=48),

@@ -19,10 +19,10 @@ import time
 from typing import Any
 
 from llm_jax import config_flags
-from llm_jax.config import ProbeConfig, require
+from llm_jax.config import ProbeBaseModelConfig, require
 
 
-def run(config: ProbeConfig) -> dict[str, Any]:
+def run(config: ProbeBaseModelConfig) -> dict[str, Any]:
   """Probes a model.
 
   Returns:
@@ -80,4 +80,4 @@ def run(config: ProbeConfig) -> dict[str, Any]:
 
 
 if __name__ == "__main__":
-  config_flags.launch(ProbeConfig, run)
+  config_flags.launch(ProbeBaseModelConfig, run)

@@ -19,7 +19,7 @@ from llm_jax.config_parts import (  # noqa: F401 - handed on
     OptimizerConfig, SamplingConfig, TextConfig, TokenizerConfig, require,
     require_choice, setting)
 from llm_jax.config_probes import (  # noqa: F401 - handed on
-    ProbeConfig, RepeatDocumentsConfig)
+    ProbeBaseModelConfig, RepeatDocumentsConfig)
 
 
 @dataclasses.dataclass(frozen=True)

@@ -85,7 +85,7 @@ class HallucinationConfig:
 
 
 @dataclasses.dataclass(frozen=True)
-class ProbeConfig:
+class ProbeBaseModelConfig:
   """experiments/probe_base_model.py"""
   checkpoint: str = setting("", "run directory of a model trained here")
   model: str = setting("", "in its place: a named model, a Hugging Face "

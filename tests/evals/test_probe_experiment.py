@@ -13,7 +13,7 @@ from experiments import pretrain, probe_base_model, repeat_documents
 from llm_jax import config_flags
 from llm_jax.config import (
     CheckpointConfig, ModelConfig, OptimizerConfig, PretrainConfig,
-    ProbeConfig, RepeatDocumentsConfig, TokenizerConfig)
+    ProbeBaseModelConfig, RepeatDocumentsConfig, TokenizerConfig)
 from llm_jax.model.params import init_params
 from llm_jax.tokenizer.bpe import train_bpe
 from llm_jax.training.checkpoints import Checkpointer
@@ -68,7 +68,7 @@ def test_all_probes_of_an_untrained_model(corpus, untrained, capsys):
                                      for line in lines)
   capsys.readouterr()
   output = corpus / "out" / "probes.json"
-  config = config_flags.parse(ProbeConfig, [
+  config = config_flags.parse(ProbeBaseModelConfig, [
       "probe_base_model", f"--checkpoint={untrained}", f"--output={output}",
       f"--regurgitation.data.path={corpus}/corpus.jsonl",
       "--regurgitation.data.validation_fraction=0.2",
@@ -104,7 +104,7 @@ def test_all_probes_of_an_untrained_model(corpus, untrained, capsys):
 def test_mistakes_are_told(flags, sentence, monkeypatch, capsys):
   monkeypatch.setattr(sys, "argv", ["probe_base_model", *flags])
   with pytest.raises(SystemExit) as ended:
-    config_flags.launch(ProbeConfig, probe_base_model.run)
+    config_flags.launch(ProbeBaseModelConfig, probe_base_model.run)
   errors = capsys.readouterr().err
   assert ended.value.code == 2 and sentence in errors, errors
 
@@ -122,7 +122,7 @@ def test_what_is_read_often_is_recited(corpus, tmp_path):
       "--num_steps=120", "--batch_size=8", "--seq_len=64", "--eval_every=0",
       "--sample_tokens=0", "--nologging.tensorboard",
       "--optimizer.name=muon", "--optimizer.learning_rate=1e-2"]))
-  found = probe_base_model.run(config_flags.parse(ProbeConfig, [
+  found = probe_base_model.run(config_flags.parse(ProbeBaseModelConfig, [
       "probe_base_model", f"--checkpoint={tmp_path}/base",
       "--probe=regurgitation", "--regurgitation.prompt_tokens=16",
       f"--regurgitation.data.path={corpus}/corpus.jsonl",
