@@ -6,12 +6,14 @@ with a C++ compiler). Where it could not be built these tests are skipped.
 
 import ctypes
 import dataclasses
+import io
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 import optax
 import pytest
+import sentencepiece
 
 from llm_jax.config import ConfigError, SamplingConfig
 from llm_jax.convert.gguf import load_gguf, save_gguf
@@ -22,8 +24,9 @@ from llm_jax.inference.streaming import stream
 from llm_jax.model.transformer import forward
 from llm_jax.tokenizer import chat
 from llm_jax.tokenizer.gguf import read_tokenizer
+from llm_jax.tokenizer.sentencepiece import SentencePieceTokenizer
 from tests.convert.gguf_models import (
-    CASES, T, TEXT, tiny_params, tiny_tokenizer)
+    CASES, T, TEXT, V, tiny_params, tiny_tokenizer)
 from tests.reference.tokenizer_texts import TEXTS
 
 llama_cpp = pytest.importorskip(
@@ -156,6 +159,24 @@ def test_text_is_cut_alike(max_digits, tmp_path):
     assert theirs == tokenizer.encode(text), text
     assert model.detokenize(theirs, special=False) in (
         text.encode(), text.encode().removeprefix(b" "))
+
+
+@pytest.mark.parametrize("add_space", [False, True])
+def test_sentencepiece_cuts_alike(add_space, tmp_path):
+  model = io.BytesIO()
+  sentencepiece.SentencePieceTrainer.train(
+      sentence_iterator=iter([TEXT.strip()] * 9), model_writer=model,
+      model_type="bpe", vocab_size=V + 60, byte_fallback=True,
+      normalization_rule_name="identity", remove_extra_whitespaces=False,
+      add_dummy_prefix=add_space, minloglevel=2)
+  tokenizer = SentencePieceTokenizer(model.getvalue())
+  config = dataclasses.replace(CASES["llama"][1], vocab_size=V + 64)
+  save_gguf(tmp_path / "m.gguf", tiny_params(config), config, tokenizer)
+  theirs = opened(tmp_path / "m.gguf")
+  again = load_gguf(tmp_path / "m.gguf")[2]
+  for text in [TEXT, *TEXTS]:
+    ids = theirs.tokenize(text.encode(), add_bos=False, special=False)
+    assert ids == tokenizer.encode(text) == again.encode(text), text
 
 
 def test_the_named_model_s_vocabulary():
