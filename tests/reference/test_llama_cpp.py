@@ -7,6 +7,7 @@ with a C++ compiler). Where it could not be built these tests are skipped.
 import ctypes
 import dataclasses
 import io
+import json
 
 import jax
 import jax.numpy as jnp
@@ -22,8 +23,9 @@ from llm_jax.convert.named import resolve_named
 from llm_jax.convert.pretrained import load_pretrained, save_pretrained
 from llm_jax.inference.streaming import stream
 from llm_jax.model.transformer import forward
-from llm_jax.tokenizer import chat
+from llm_jax.tokenizer import chat, gguf_splits
 from llm_jax.tokenizer.gguf import read_tokenizer
+from llm_jax.tokenizer.huggingface import HuggingFaceTokenizer
 from llm_jax.tokenizer.sentencepiece import SentencePieceTokenizer
 from tests.convert.gguf_models import (
     CASES, T, TEXT, V, tiny_params, tiny_tokenizer)
@@ -159,6 +161,25 @@ def test_text_is_cut_alike(max_digits, tmp_path):
     assert theirs == tokenizer.encode(text), text
     assert model.detokenize(theirs, special=False) in (
         text.encode(), text.encode().removeprefix(b" "))
+
+
+@pytest.mark.parametrize("pre", [
+    "llama-bpe", "dbrx", "qwen2", "gpt-2", "smollm", "gpt-4o", "tekken",
+    "deepseek-v3"])
+def test_every_named_split(pre, tmp_path):
+  """The steps that we take a name for are those that llama.cpp takes."""
+  contents = tiny_tokenizer().as_json()
+  contents["pre_tokenizer"] = {"type": "Sequence",
+                               "pretokenizers": list(gguf_splits.STEPS[pre])}
+  contents["model"]["ignore_merges"] = pre in gguf_splits.WHOLE_PIECES
+  tokenizer = HuggingFaceTokenizer(json.dumps(contents))
+  config = CASES["llama"][1]
+  save_gguf(tmp_path / "m.gguf", tiny_params(config), config, tokenizer)
+  model = opened(tmp_path / "m.gguf")
+  assert model.metadata["tokenizer.ggml.pre"] == pre
+  for text in [TEXT, *TEXTS]:
+    ids = model.tokenize(text.encode(), add_bos=False, special=False)
+    assert ids == tokenizer.encode(text), text
 
 
 @pytest.mark.parametrize("add_space", [False, True])
