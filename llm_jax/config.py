@@ -205,10 +205,10 @@ class RlConfig(TrainRunConfig):
     self.sampling.validate()
     require(self.sampling.temperature > 0, "sampling.temperature is 0: greedy "
             "samples of a prompt are all alike, so no group has an advantage.")
-    require(not self.sampling.narrows, "sampling has top_k, top_p, min_p, a "
-            "penalty or logit_bias set, but RL needs log-probabilities over "
-            "the whole vocabulary under the model's own distribution; leave "
-            "all but the temperature as they are (top_k=0, top_p=1).")
+    require(not self.sampling.narrowing, "sampling has "
+            f"{', '.join(self.sampling.narrowing)}, but RL needs "
+            "log-probabilities over the whole vocabulary under the model's own "
+            "distribution; leave all but the temperature as they are.")
     require(self.group_size >= 2, f"group_size is {self.group_size}; a group "
             "needs two samples to compare.")
     require_choice("loss_normalization", self.loss_normalization,

@@ -196,11 +196,14 @@ class SamplingConfig:
     return tuple(pairs)
 
   @property
-  def narrows(self) -> bool:
-    """Whether it is another distribution than the model's at `temperature`."""
-    plain = SamplingConfig(self.temperature, max_new_tokens=self.max_new_tokens,
-                           stop=self.stop)
-    return self != plain
+  def narrowing(self) -> tuple[str, ...]:
+    """`name=value` of each setting that makes it another distribution than the
+    model's at `temperature`."""
+    plain = ("temperature", "max_new_tokens", "stop")
+    return tuple(f"{field.name}={getattr(self, field.name)}"
+                 for field in dataclasses.fields(self)
+                 if field.name not in plain
+                 and getattr(self, field.name) != field.default)
 
 
 # --- text and tokens ---------------------------------------------------------
