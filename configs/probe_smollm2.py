@@ -3,7 +3,7 @@
 Command:   python -m experiments.probe_base_model \\
                --config=configs/probe_smollm2.py
 Hardware:  2 CPU cores
-Time:      five minutes
+Time:      three to four minutes
 Expect:    no text recited; few-shot accuracy from 5% (no example) to 68% (8);
            17 of 24 questions answered; years of birth for invented people
 
