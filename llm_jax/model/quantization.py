@@ -64,6 +64,9 @@ def quantize(x: jax.Array, axes: tuple[int, ...]) -> Int8:
 # that the bytes are read from memory once and nothing wide is written to it.
 _BLOCK_ROWS = 48
 _BLOCK_OUTPUTS = 128
+# With more rows of `x` than this, as when a prompt is read, the sums outgrow
+# that cache, and are gone over less often in larger blocks.
+_FEW_ROWS, _LARGER = 32, 4
 
 
 def matmul(x_MK: jax.Array, kernel: Int8, *, blocked: bool) -> jax.Array:
@@ -73,8 +76,9 @@ def matmul(x_MK: jax.Array, kernel: Int8, *, blocked: bool) -> jax.Array:
     x_MK: rows, in the dtype that the sums are taken in.
     kernel: [K, N], scales [1, N].
     blocked: widen the kernel block by block. XLA:CPU makes any operand of a
-      product whole first, as wide as `x`; on other backends the widening is
-      part of the product and this should be False.
+      product whole first, as wide as `x`, and all kernels of a program at once;
+      on other backends the widening is part of the product and this should be
+      False.
 
   Returns:
     [M, N], of `x`'s dtype.
@@ -83,14 +87,18 @@ def matmul(x_MK: jax.Array, kernel: Int8, *, blocked: bool) -> jax.Array:
   scales_1N = kernel.scales.astype(x_MK.dtype)
   if not blocked:
     return (x_MK @ kernel.values.astype(x_MK.dtype)) * scales_1N
-  rows = _divisor(K, _BLOCK_ROWS)
+  few = x_MK.shape[0] <= _FEW_ROWS
+  rows = _divisor(K, _BLOCK_ROWS * (1 if few else _LARGER))
 
   def add(sums_MN, start):
     x_Mk = jax.lax.dynamic_slice_in_dim(x_MK, start, rows, axis=1)
     values_kN = jax.lax.dynamic_slice_in_dim(kernel.values, start, rows)
     return sums_MN + x_Mk @ values_kN.astype(x_MK.dtype), None
 
-  zeros_MN = jnp.zeros((x_MK.shape[0], N), x_MK.dtype)
+  # Zeros that are made of `x`: XLA:CPU makes what depends on nothing before
+  # everything else, here the sums of all products of a program at once.
+  zeros_MN = jnp.broadcast_to(jnp.minimum(jnp.abs(x_MK[:, :1]), 0),
+                              (x_MK.shape[0], N))
   sums_MN, _ = jax.lax.scan(add, zeros_MN, jnp.arange(0, K, rows))
   return sums_MN * scales_1N
 

@@ -254,12 +254,18 @@ def unembed(params: Params, hidden_BTD: jax.Array,
       return _capped(layers.project(hidden_BTD.astype(wide),
                                     params["head"]["kernel"], None,
                                     "btd,dv->btv"), config)
+    if table is not None and (T == 1 or not layers.on_one_device()):
+      # As it lies: decoding would pay for a transpose at every token.
+      logits_BTV = jnp.einsum("btd,vd->btv", hidden_BTD,
+                              table.astype(hidden_BTD.dtype),
+                              preferred_element_type=wide)
+      return _capped(logits_BTV, config)
     kernel_DV = (params["head"]["kernel"] if table is None else table.T
                  ).astype(hidden_BTD.dtype)
     if T > 1 and layers.on_one_device():
       # The barrier keeps XLA from folding the transpose into the gradient's
       # product, which XLA:CPU runs up to twice as fast as [D, V] than as
-      # [V, D]. Decoding has no gradient, and would pay for the transpose.
+      # [V, D].
       logits_BTV = jnp.matmul(
           hidden_BTD.reshape(B * T, D), jax.lax.optimization_barrier(kernel_DV),
           preferred_element_type=wide).reshape(B, T, -1)
