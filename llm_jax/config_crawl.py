@@ -121,8 +121,8 @@ class GopherQualityConfig:
   max_bullet_lines: float = setting(0.9, "lines that begin with a bullet")
   max_ellipsis_lines: float = setting(0.3, "lines that end with an ellipsis")
   min_alpha_words: float = setting(0.8, "words with a letter in them")
-  min_stop_words: int = setting(2, "different words of the language's commonest "
-                                "eight; where we have no list, not asked")
+  min_stop_words: int = setting(2, "different ones of the language's eight "
+                                "commonest words; without a list, not asked")
 
   def validate(self) -> None:
     """Raises `ConfigError` at the first setting that cannot work."""
@@ -200,8 +200,9 @@ class DedupConfig:
   exact: bool = setting(True, "documents with the same text, but for case and "
                         "spaces")
   minhash: bool = setting(True, "near copies")
-  scope: str = setting("dump", "dump: each of input.paths by itself, as FineWeb "
-                       "found better (section 3.4) | all: across all of them")
+  scope: str = setting("dump", "dump: each of input.paths by itself, as "
+                       "FineWeb found better (section 3.4) | all: across all "
+                       "of them")
   index: str = setting("", "directory of signatures of earlier runs: what is "
                        "in them is a copy")
   save_index: str = setting("", "directory that this run's signatures are "

@@ -12,7 +12,7 @@ import fsspec
 import jax
 import pytest
 
-from llm_jax import config, paths, workdir
+from llm_jax import config, paths, run_record, workdir
 from llm_jax.config import ConfigError
 
 ROOT = pathlib.Path(__file__).parents[1]
@@ -131,19 +131,19 @@ def git(directory, *arguments):
 
 
 def test_git_revision(tmp_path):
-  assert workdir.git_revision(str(tmp_path)) is None
+  assert run_record.git_revision(str(tmp_path)) is None
   git(tmp_path, "init")
   (tmp_path / "a.py").write_text("1")
   git(tmp_path, "add", "a.py")
   git(tmp_path, "commit", "-m", "x")
-  clean = workdir.git_revision(str(tmp_path))
+  clean = run_record.git_revision(str(tmp_path))
   assert len(clean["revision"]) == 40 and clean["dirty"] is False
   (tmp_path / "a.py").write_text("2")
-  assert workdir.git_revision(str(tmp_path)) == clean | {"dirty": True}
+  assert run_record.git_revision(str(tmp_path)) == clean | {"dirty": True}
   # Installed below somebody's repository, but none of its files.
   (tmp_path / "site-packages").mkdir()
   (tmp_path / "site-packages" / "b.py").write_text("1")
-  assert workdir.git_revision(str(tmp_path / "site-packages")) is None
+  assert run_record.git_revision(str(tmp_path / "site-packages")) is None
 
 
 # --- compilation cache -------------------------------------------------------

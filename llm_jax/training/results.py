@@ -10,7 +10,7 @@ import jax
 from llm_jax.config import TrainRunConfig, require
 from llm_jax.metric_writers import read_jsonl
 from llm_jax.paths import as_path
-from llm_jax.workdir import check_same_run
+from llm_jax.run_record import check_same_run
 
 RESULTS = "results.json"
 

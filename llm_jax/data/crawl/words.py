@@ -16,7 +16,8 @@ from datatrove.utils.word_tokenizers import WordTokenizer, load_word_tokenizer
 
 from llm_jax.config import ConfigError
 
-_UNSPACED = r"\p{Han}\p{Hiragana}\p{Katakana}\p{Thai}\p{Lao}\p{Khmer}\p{Myanmar}"
+_UNSPACED = (r"\p{Han}\p{Hiragana}\p{Katakana}"
+             r"\p{Thai}\p{Lao}\p{Khmer}\p{Myanmar}")
 # A character of an unspaced script with its marks; a word; or a sign.
 _WORD = regex.compile(rf"[{_UNSPACED}]\p{{M}}*"
                       rf"|[\w--[{_UNSPACED}]]+"
@@ -71,6 +72,6 @@ def word_tokenizer(words: str, language: str = "en") -> WordTokenizer:
     tokenizer.word_tokenize("a word")
   except (ImportError, ValueError) as error:
     raise ConfigError(
-        f"curate.words=spacy cannot cut {language!r} into words "
-        f"({error}); install spacy, or leave --curate.words=unicode.") from error
+        f"curate.words=spacy cannot cut {language!r} into words ({error}); "
+        "install spacy, or leave --curate.words=unicode.") from error
   return tokenizer
