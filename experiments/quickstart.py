@@ -2,11 +2,12 @@
 
     python -m experiments.quickstart --config=configs/quickstart.py
 
-Trains a tokenizer, a base model, an assistant and a reasoner on two CPU cores,
-one after the other, by calling the `run()` of each experiment; then asks all
-three models the same questions and writes `<workdir>/report.html` (to look at)
-and `report.json` (to read). Finished stages are recognised and skipped; one
-that was killed goes on from its last checkpoint.
+Makes a crawl of web pages and cleans it; trains a tokenizer, a base model, an
+assistant and a reasoner on two CPU cores, one after the other, by calling the
+`run()` of each experiment; then asks all three models the same questions and
+writes `<workdir>/report.html` (to look at) and `report.json` (to read).
+Finished stages are recognised and skipped; one that was killed goes on from
+where it was, or from its last checkpoint.
 """
 
 from __future__ import annotations
@@ -135,12 +136,17 @@ class _Stopwatch:
 
 def run(config: QuickstartConfig) -> dict[str, Any]:
   """Runs what is not yet done; returns what `report.json` holds."""
-  from experiments import pretrain, rl, sft, tokenize_corpus, train_tokenizer
-  from llm_jax import workdir as run_directory
+  from experiments import (
+      curate, make_sample_crawl, pretrain, rl, sft, tokenize_corpus,
+      train_tokenizer)
   from llm_jax.paths import as_path
   began = time.monotonic()
-  run_directory.enable_compilation_cache(f"{config.workdir}/stage")
   watch = _Stopwatch(config.workdir)
+  # Before JAX is there: these stages fork, which its threads do not survive.
+  watch.time("crawl", lambda: make_sample_crawl.run(config.crawl))
+  funnel = watch.time("curate", lambda: curate.run(config.curate))
+  from llm_jax import workdir as run_directory
+  run_directory.enable_compilation_cache(f"{config.workdir}/stage")
   tokenizer = watch.time("tokenizer",
                          lambda: train_tokenizer.run(config.tokenizer))
   watch.time("corpus", lambda: tokenize_corpus.run(config.corpus))
@@ -161,7 +167,7 @@ def run(config: QuickstartConfig) -> dict[str, Any]:
       config, model, tokenizer, base | compressors, tuned,
       continued | {
           "flops": continued["steps"] * sft_step_flops(control, model),
-          "workdir": control.workdir}, reasoner))
+          "workdir": control.workdir}, reasoner) | {"funnel": funnel})
   report["seconds"] = watch.seconds | {
       "total": sum(seconds for stage, seconds in watch.seconds.items()
                    if stage != "setup")}

@@ -325,11 +325,13 @@ class ConvertConfig:
 class QuickstartConfig:
   """experiments/quickstart.py"""
   workdir: str = setting("runs/quickstart", "directory of all stages")
-  tokenizer: TrainTokenizerConfig = setting(TrainTokenizerConfig(), "stage 1")
-  corpus: TokenizeCorpusConfig = setting(TokenizeCorpusConfig(), "stage 2")
-  pretrain: PretrainConfig = setting(PretrainConfig(), "stage 3")
-  sft: SftConfig = setting(SftConfig(), "stage 4")
-  rl: RlConfig = setting(RlConfig(), "stage 5")
+  crawl: MakeSampleCrawlConfig = setting(MakeSampleCrawlConfig(), "stage 1")
+  curate: CurateConfig = setting(CurateConfig(), "stage 2")
+  tokenizer: TrainTokenizerConfig = setting(TrainTokenizerConfig(), "stage 3")
+  corpus: TokenizeCorpusConfig = setting(TokenizeCorpusConfig(), "stage 4")
+  pretrain: PretrainConfig = setting(PretrainConfig(), "stage 5")
+  sft: SftConfig = setting(SftConfig(), "stage 6")
+  rl: RlConfig = setting(RlConfig(), "stage 7")
   report_prompts: tuple[str, ...] = setting(
       ("who are you?", "What is Paris?", "What is 7+8+5+9+3+4+1+6 modulo 2?",
        "How many 'r' are in 'strawberry'?"),
