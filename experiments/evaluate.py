@@ -17,6 +17,7 @@ that experiments.convert takes as a source.
 
 from __future__ import annotations
 
+import dataclasses
 import json
 import time
 from typing import Any
@@ -76,14 +77,15 @@ def _bits_per_byte(config: EvaluateConfig, params: Any, model: Any,
 
   from llm_jax.data import documents, token_shards
   data = config.data
+  if data.validation_path:  # then the rest need not be read
+    data = dataclasses.replace(data, path=data.validation_path,
+                               validation_path="", validation_fraction=0.0)
   if token_shards.read_meta(data.path) is not None:
     shards = token_shards.TokenShards.open(data.path, tokenizer)
     return _shards_bits(config, params, model, shards, "validation")
-  split = "validation" if data.validation_fraction else "train"
+  split = "validation" if data.holds_out else "train"
   chosen = (("train", document) for side, document in
-            documents.split_documents(documents.iter_documents(data),
-                                      config.seed, data.validation_fraction)
-            if side == split)
+            documents.split_corpus(data, config.seed) if side == split)
   with tempfile.TemporaryDirectory() as directory:
     token_shards.write_shards(chosen, tokenizer, directory,
                               progress=lambda line: None)
@@ -104,7 +106,8 @@ def _shards_bits(config: EvaluateConfig, params: Any, model: Any, shards: Any,
   numbers = grain.MapDataset.range(-(-len(rows) // batch_size) * batch_size)
   dataset = numbers.batch(batch_size).map(rows.read)
   return {"value": evaluate_bits_per_byte(params, dataset, num_bytes, model),
-          "text": config.data.path, "bytes": num_bytes,
+          "text": config.data.validation_path or config.data.path,
+          "bytes": num_bytes,
           "tokens": shards.num_tokens(split), "seq_len": seq_len}
 
 

@@ -36,7 +36,8 @@ def open_shards(config: PretrainConfig) -> Any:
   tokenize_corpus.run(TokenizeCorpusConfig(
       data=TextConfig(path=data.path, text_column=data.text_column,
                       errors=data.errors,
-                      validation_fraction=data.validation_fraction),
+                      validation_fraction=data.validation_fraction,
+                      validation_path=data.validation_path),
       tokenizer=data.tokenizer, output=output, seed=config.seed))
   return TokenShards.open(output)
 

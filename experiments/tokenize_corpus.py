@@ -44,8 +44,7 @@ def run(config: TokenizeCorpusConfig) -> dict[str, Any]:
   skipped = meta is not None
   if meta is None:
     meta = token_shards.write_shards(
-        documents.split_documents(documents.iter_documents(config.data),
-                                  config.seed, config.data.validation_fraction),
+        documents.split_corpus(config.data, config.seed),
         tokenizer, config.output, tokens_per_shard=config.tokens_per_shard,
         fingerprint=fingerprint)
   for split, counts in meta["splits"].items():

@@ -95,12 +95,11 @@ class _Reader:
 
   def train_texts(self) -> Iterator[str]:
     """Texts of training documents; prints how far it is."""
-    from llm_jax.data.documents import iter_documents, split_documents
+    from llm_jax.data.documents import split_corpus
     data, last_told = self._config.data, time.monotonic()
     room = {"validation": _MEASURED_BYTES, "train": _MEASURED_BYTES}
     kept = {"validation": self.held_out, "train": self.sample}
-    for split, document in split_documents(
-        iter_documents(data), self._config.seed, data.validation_fraction):
+    for split, document in split_corpus(data, self._config.seed):
       num_bytes = len(document.text.encode())
       if room[split] > 0 and not (split == "train" and self.held_out):
         kept[split].append(document.text)

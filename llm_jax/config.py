@@ -65,6 +65,8 @@ class PretrainDataConfig:
   text_column: str = setting("text", "where path is raw text")
   errors: str = setting("strict", "strict | replace, where path is raw text")
   validation_fraction: float = setting(0.02, "where path is raw text")
+  validation_path: str = setting("", "where path is raw text: a file whose "
+                                 "documents are held out instead")
 
 
 @dataclasses.dataclass(frozen=True)

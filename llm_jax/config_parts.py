@@ -217,6 +217,14 @@ class TextConfig:
   text_column: str = setting("text", "field or column that holds the text")
   errors: str = setting("strict", "strict | replace: bytes that are not UTF-8")
   validation_fraction: float = setting(0.02, "share of documents held out")
+  validation_path: str = setting("", "file, directory or glob whose documents "
+                                 "are held out instead: all others of path "
+                                 "are for training")
+
+  @property
+  def holds_out(self) -> bool:
+    """Whether any document is held out for validation."""
+    return bool(self.validation_path) or self.validation_fraction > 0
 
   def validate(self) -> None:
     """Raises `ConfigError` for values that cannot be read with."""

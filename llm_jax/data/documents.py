@@ -10,7 +10,9 @@ can be held out for validation. The pieces put together are the file.
 
 The split is by content, not by place: a document is held out if the hash of
 its text and the seed falls below the fraction. So it keeps its side when files
-are renamed, reordered or added to, and a duplicate is never on both sides.
+are renamed, reordered or added to, and a duplicate is never on both sides. Or
+the held-out documents are given, in files of their own, and whatever equals
+one of them is not trained on.
 """
 
 from __future__ import annotations
@@ -79,15 +81,51 @@ def iter_documents(config: TextConfig) -> Iterator[Document]:
 
 
 def corpus_fingerprint(config: TextConfig) -> str:
-  """A digest of what `iter_documents(config)` would read, without reading it:
+  """A digest of what `split_corpus(config)` would read, without reading it:
   file names, sizes and times of change; of 'wikipedia', the version."""
-  if config.path == "wikipedia":
-    content = wikipedia.version()
-  else:
-    content = files_lib.files_fingerprint(
-        files_lib.find_files(config.path, SUFFIXES))
-  fields = (content, config.text_column, config.errors)
+  paths = [path for path in (config.path, config.validation_path) if path]
+  fields = (*map(_content_fingerprint, paths), config.text_column,
+            config.errors)
   return hashlib.sha256("\0".join(fields).encode()).hexdigest()
+
+
+def split_corpus(config: TextConfig, seed: int,
+                 report: Callable[[str], None] = print
+                 ) -> Iterator[tuple[str, Document]]:
+  """Every document of a corpus with its side, "train" or "validation".
+
+  With `validation_path` its documents come first and are the validation side;
+  those of `path` follow, but for the ones whose text is among them. Without,
+  the side is decided by `split_items`.
+
+  Args:
+    config: the corpus. Digests of the texts of `validation_path` are kept in
+      memory, and nothing else.
+    seed: decides who is held out, where that is by fraction.
+    report: told how many documents were left out for being held out.
+
+  Raises:
+    ConfigError: as `iter_documents`, or one side would be empty by necessity.
+  """
+  if not config.validation_path:
+    yield from split_documents(iter_documents(config), seed,
+                               config.validation_fraction)
+    return
+  held_out = set()
+  for document in iter_documents(dataclasses.replace(
+      config, path=config.validation_path)):
+    held_out.add(_text_digest(document.text))
+    # Of what is to be read this is nothing yet.
+    yield "validation", dataclasses.replace(document, corpus_fraction=0.0)
+  left_out = 0
+  for document in iter_documents(config):
+    if _text_digest(document.text) in held_out:
+      left_out += 1
+    else:
+      yield "train", document
+  if left_out:
+    report(f"{left_out:,} documents of {config.path} are in "
+           f"{config.validation_path} too: left out of training")
 
 
 def unit_hash(text: str, seed: int) -> float:
@@ -178,6 +216,18 @@ def _cut_point(text: str, start: int) -> int:
     if found >= 0:
       return found + 1
   return high
+
+
+def _content_fingerprint(path: str) -> str:
+  if path == "wikipedia":
+    return wikipedia.version()
+  return files_lib.files_fingerprint(files_lib.find_files(path, SUFFIXES))
+
+
+def _text_digest(text: str) -> bytes:
+  """A digest of a text; blank space around it makes no other text of it."""
+  return hashlib.blake2b(text.strip().encode("utf-8", "surrogatepass"),
+                         digest_size=16).digest()
 
 
 def _wikipedia_documents() -> Iterator[Document]:

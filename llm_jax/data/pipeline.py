@@ -81,7 +81,8 @@ def pretrain_dataset(shards: TokenShards, split: str, seq_len: int,
             f"seq_len={seq_len} and its target; add text or lower seq_len.")
   else:
     require(len(stream) > 1, f"{shards.path} has no {split} documents; raise "
-            "--data.validation_fraction and make the shards again.")
+            "--data.validation_fraction, or name --data.validation_path, and "
+            "make the shards again.")
   rows = WindowRows(stream, shards.endoftext_id, seq_len)
   return _batches(rows, batch_size, seed, process_index, process_count,
                   endless=split == "train")

@@ -165,7 +165,7 @@ def write_shards(documents: Iterable[tuple[str, Document]],
   """Tokenises (split, document) pairs into a directory of shards.
 
   Args:
-    documents: as `documents.split_documents` yields them.
+    documents: as `documents.split_corpus` yields them.
     tokenizer: the vocabulary; each document becomes its <|endoftext|> and ids.
     output: the directory; one that holds shards already is replaced.
     tokens_per_shard: a shard file is closed when it has this many.
@@ -224,7 +224,8 @@ def _write_splits(documents: Iterable[tuple[str, Document]],
   for split in splits.values():
     split.close()
   require(splits["train"].num_tokens > 0, "no document is left for training; "
-          "lower --data.validation_fraction.")
+          "lower --data.validation_fraction, or leave documents out of "
+          "--data.validation_path.")
   report.tell(1.0, final=True)
   return {
       "tokenizer_fingerprint": tokenizer_fingerprint(tokenizer),

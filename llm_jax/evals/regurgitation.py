@@ -16,8 +16,7 @@ from typing import Any
 
 from llm_jax.config_probes import RegurgitationConfig
 from llm_jax.config import require
-from llm_jax.data.documents import (
-    iter_documents, split_documents, unit_hash)
+from llm_jax.data.documents import split_corpus, unit_hash
 from llm_jax.evals.probe_texts import invented_biographies
 from llm_jax.evals.probes import BaseModel, mean, share
 
@@ -51,8 +50,8 @@ def document_groups(config: RegurgitationConfig, seed: int
   nothing is held out, invented biographies stand in for it.
   """
   counts = collections.Counter(
-      (side, document.text) for side, document in split_documents(
-          iter_documents(config.data), seed, config.data.validation_fraction))
+      (side, document.text)
+      for side, document in split_corpus(config.data, seed))
   groups: dict[Any, list[str]] = collections.defaultdict(list)
   for (side, text), count in counts.items():
     seen = 1 << (count.bit_length() - 1) if side == "train" else 0

