@@ -1,4 +1,4 @@
-"""Stage 2 of the quickstart: Wikipedia introductions as token shards.
+"""Stage 4 of the quickstart: the cleaned pages as token shards.
 
 Command:   python -m experiments.tokenize_corpus \\
                --config=configs/quickstart_corpus.py
@@ -11,8 +11,10 @@ from llm_jax.config import TextConfig, TokenizeCorpusConfig
 
 
 def get_config() -> TokenizeCorpusConfig:
-  """The embedded corpus, cut with the quickstart's own tokenizer."""
+  """What is left of the crawl, cut with the quickstart's own tokenizer."""
   return TokenizeCorpusConfig(
-      data=TextConfig(path="wikipedia", validation_fraction=0.02),
+      data=TextConfig(
+          path="runs/quickstart/curate/documents",
+          validation_path="runs/quickstart/crawl/validation.jsonl"),
       tokenizer="runs/quickstart/tokenizer",
       output="runs/quickstart/shards")

@@ -1,4 +1,4 @@
-"""Stage 3 of the quickstart: a base model of 1.4 M parameters.
+"""Stage 5 of the quickstart: a base model of 1.4 M parameters.
 
 Command:   python -m experiments.pretrain \\
                --config=configs/quickstart_pretrain.py

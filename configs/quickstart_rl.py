@@ -1,4 +1,4 @@
-"""Stage 5 of the quickstart: the assistant finds out what works for itself.
+"""Stage 7 of the quickstart: the assistant finds out what works for itself.
 
 Command:   python -m experiments.rl --config=configs/quickstart_rl.py
 Hardware:  2 CPU cores

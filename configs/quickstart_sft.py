@@ -1,4 +1,4 @@
-"""Stage 4 of the quickstart: the base model becomes an assistant.
+"""Stage 6 of the quickstart: the base model becomes an assistant.
 
 Command:   python -m experiments.sft --config=configs/quickstart_sft.py
 Hardware:  2 CPU cores

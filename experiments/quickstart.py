@@ -62,11 +62,10 @@ def continued_sft(sft: SftConfig, rl: RlConfig, model: Any,
 
 def compressed_bits_per_byte(data: TextConfig, seed: int) -> dict[str, float]:
   """What general compressors make of the held-out text."""
-  from llm_jax.data.documents import iter_documents, split_documents
-  text = "\n".join(
-      document.text for split, document in split_documents(
-          iter_documents(data), seed, data.validation_fraction)
-      if split == "validation").encode()
+  from llm_jax.data.documents import split_corpus
+  text = "\n".join(document.text for split, document in
+                   split_corpus(data, seed, report=lambda line: None)
+                   if split == "validation").encode()
   return {"gzip_bits_per_byte": 8 * len(gzip.compress(text, 9)) / len(text),
           "xz_bits_per_byte": 8 * len(lzma.compress(text, preset=9))
           / len(text)}
