@@ -14,7 +14,7 @@ import dataclasses
 
 from llm_jax.config_crawl import (  # noqa: F401 - handed on
     CrawlLocalConfig, CurateConfig, MakeSampleCrawlConfig,
-    QualityClassifierConfig)
+    TrainQualityClassifierConfig)
 from llm_jax.config_model import (  # noqa: F401 - handed on
     LatentConfig, ModelConfig, MoeConfig, RopeScaling, Rules)
 from llm_jax.config_parts import (  # noqa: F401 - handed on

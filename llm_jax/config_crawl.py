@@ -418,7 +418,7 @@ class CrawlLocalConfig:
 
 
 @dataclasses.dataclass(frozen=True)
-class QualityClassifierConfig:
+class TrainQualityClassifierConfig:
   """experiments/train_quality_classifier.py"""
   data: str = setting("", "file, directory or glob of labelled documents "
                       "(.jsonl, .parquet): `text` and `label`, 0 to 1")
