@@ -11,15 +11,14 @@ model wrote is escaped.
 
 from __future__ import annotations
 
-import html
-import importlib.resources
 import math
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from llm_jax.metric_writers import format_count, format_seconds
+from llm_jax.metric_writers import format_count
 from llm_jax.serving.charts import Level, Series, line_chart, number
-from llm_jax.tokenizer.view import visible
+from llm_jax.serving.elements import (
+    bar_rows, chart_grid, duration, safe_text, section, whole_page)
 
 Report = Mapping[str, Any]
 
@@ -42,20 +41,14 @@ def render_report(report: Report, *, conversation: str = "") -> str:
   Returns:
     A whole HTML document.
   """
-  css = (importlib.resources.files(__package__) / "report.css").read_text(
-      encoding="utf-8")
   sections = (
       _head(report), _tokenizer(report), _pretraining(report),
       _finetuning(report, conversation), _reinforcement(report),
       _side_by_side(report), _costs(report))
-  return ('<!doctype html>\n<html lang="en"><head><meta charset="utf-8">'
-          '<meta name="viewport" content="width=device-width,initial-scale=1">'
-          "<title>llm_jax: one run</title>"
-          f"<style>\n{css}</style></head>\n<body><main>\n"
-          + "\n".join(sections) +
-          "\n<footer>Everything above was measured in this run. The same "
-          "numbers, for programs, are in <code>report.json</code> beside this "
-          "page.</footer>\n</main></body></html>\n")
+  return whole_page("llm_jax: one run", (
+      *sections, "<footer>Everything above was measured in this run. The same "
+      "numbers, for programs, are in <code>report.json</code> beside this "
+      "page.</footer>"))
 
 
 # --- the stages ---------------------------------------------------------------
@@ -81,14 +74,14 @@ def _head(report: Report) -> str:
 <p class="lead">One run of the quickstart:
 {format_count(pretrain['parameters'])} parameters,
 {format_count(pretrain['tokens'])} tokens of text read,
-{_duration(report['seconds']['total'])} of work. One model in three stages,
+{duration(report['seconds']['total'])} of work. One model in three stages,
 each of which starts where the one before it ended.</p></header>
 <dl class="facts">{boxes}</dl>""")
 
 
 def _tokenizer(report: Report) -> str:
   tokenizer = report["tokenizer"]
-  return _section(1, "Text becomes tokens", f"""
+  return section(1, "Text becomes tokens", f"""
 <p>A model reads numbers. The tokenizer begins with the 256 bytes and merges
 the most frequent pair of neighbours into a new token, again and again, until
 the vocabulary has {tokenizer['vocab_size']:,} entries. On text that it was not
@@ -103,14 +96,14 @@ def _pretraining(report: Report) -> str:
             "xz -9": pretrain["xz_bits_per_byte"]}
   compared = " and ".join(f"<code>{name}</code> needs {value:.2f}"
                           for name, value in others.items())
-  charts = _charts(
+  charts = chart_grid(
       line_chart("Held-out text",
                  [Series("", pretrain["val_curve"])],
                  y_label="bits per byte",
                  levels=[Level(*item) for item in others.items()]),
       line_chart("Training loss", [Series("", pretrain["curve"])],
                  y_label="nats per token"))
-  return _section(2, "Pretraining: the next token, over and over", f"""
+  return section(2, "Pretraining: the next token, over and over", f"""
 <p>The base model sees a window of text and is asked, at every place, for the
 token that comes next. Nothing else is taught, and nothing is labelled by hand.
 To predict well is to compress well, so the measure is bits per byte on text
@@ -131,11 +124,11 @@ def _training_samples(samples: Sequence[Mapping[str, Any]]) -> str:
     prompt = sample["prompt"]
     columns.setdefault(prompt, []).append(
         f'<div class="step"><span class="label">step {sample["step"]:,}</span>'
-        f'<p class="text" dir="auto"><span class="prompt">{_text(prompt)}'
-        f"</span>{_text(sample['text'])}</p></div>")
+        f'<p class="text" dir="auto"><span class="prompt">{safe_text(prompt)}'
+        f"</span>{safe_text(sample['text'])}</p></div>")
   boxes = "".join(
       f'<div><span class="label">Prompt</span><b>'
-      f'{_text(prompt) or "(nothing: a new document)"}</b>{"".join(steps)}'
+      f'{safe_text(prompt) or "(nothing: a new document)"}</b>{"".join(steps)}'
       "</div>" for prompt, steps in columns.items())
   return f'<div class="texts">{boxes}</div>'
 
@@ -152,13 +145,13 @@ coloured piece is one token; the mouse tells its number.</p>
            "that it watches had stopped falling." if sft["plateau"] else
            f"It ended at its limit of {sft['steps']:,} steps, before "
            "a plateau was seen.")
-  charts = _charts(
+  charts = chart_grid(
       line_chart("Validation loss, by kind",
                  [Series(*item) for item in sft["val_curves"].items()],
                  y_label="nats per trained token", from_zero=True),
       line_chart("Training loss", [Series("", sft["curve"])],
                  y_label="nats per trained token", from_zero=True))
-  return _section(3, "Finetuning: imitation makes an assistant", f"""
+  return section(3, "Finetuning: imitation makes an assistant", f"""
 <p>Training goes on with the same loss on conversations, with one difference:
 only what the assistant says counts, and the token with which it stops. So it
 learns when to speak, in what manner, and when to be silent. Loss on held-out
@@ -169,7 +162,7 @@ conversations went from {sft['val_loss_start']:.2f} to
 def _reinforcement(report: Report) -> str:
   rl = report["rl"]
   problems = f"{rl['eval_problems']:,}"
-  charts = _charts(
+  charts = chart_grid(
       line_chart("Held-out problems solved", [Series("", rl["eval_curve"])],
                  percent=True, levels=[Level("imitation, continued",
                                              rl["accuracy_sft_continued"])]),
@@ -180,13 +173,13 @@ def _reinforcement(report: Report) -> str:
       "<p>What to look at: whether answers grow longer as rewards rise. Nobody "
       "asks for longer answers; but where writing the steps down is what makes "
       "an answer right, length follows from the reward.</p>")
-  bars = _bars([
+  bars = bar_rows([
       ("Finetuned", rl["accuracy_before"], number(rl["accuracy_before"], True)),
       ("Finetuned, continued", rl["accuracy_sft_continued"],
        number(rl["accuracy_sft_continued"], True)),
       ("Reinforcement learning", rl["accuracy_after"],
        number(rl["accuracy_after"], True))], most=1.0)
-  return _section(4, "Reinforcement learning: finding out what works", f"""
+  return section(4, "Reinforcement learning: finding out what works", f"""
 <p>Now nobody shows the answer. The model tries each problem several times, a
 rule checks the results, and the tries that did better than their siblings
 become more likely. Only an answer in the agreed form that ends by itself
@@ -227,10 +220,10 @@ def _examples(examples: Sequence[Mapping[str, Any]]) -> str:
     mark = ('<span class="good">✓ right</span>' if correct else
             '<span class="bad">✗ wrong</span>')
     return (f'<div><span class="label">{name} · {mark}</span>'
-            f'<p class="text mono" dir="auto">{_text(text)}</p></div>')
+            f'<p class="text mono" dir="auto">{safe_text(text)}</p></div>')
   return "".join(
-      f'<div class="said"><p class="ask">{_text(e["prompt"])} '
-      f'<span class="note">answer: {_text(str(e["answer"]))}</span></p>'
+      f'<div class="said"><p class="ask">{safe_text(e["prompt"])} '
+      f'<span class="note">answer: {safe_text(str(e["answer"]))}</span></p>'
       '<div class="columns">'
       + side("Before", e["before"], e["correct_before"])
       + side("After", e["after"], e["correct_after"]) + "</div></div>"
@@ -241,12 +234,13 @@ def _side_by_side(report: Report) -> str:
   names = {"base": "Base model", "sft": "Finetuned",
            "rl": "After reinforcement learning"}
   boxes = "".join(
-      f'<div class="said"><p class="ask">{_text(sample["prompt"])}</p>'
+      f'<div class="said"><p class="ask">{safe_text(sample["prompt"])}</p>'
       '<div class="columns">' + "".join(
           f'<div><span class="label">{told}</span><p class="text" dir="auto">'
-          f"{_text(sample[name])}</p></div>" for name, told in names.items())
+          f"{safe_text(sample[name])}</p></div>"
+          for name, told in names.items())
       + "</div></div>" for sample in report["samples"])
-  return _section(5, "The same questions, three models", f"""
+  return section(5, "The same questions, three models", f"""
 <p>The base model continues your sentence, because that is all it knows. The
 finetuned one answers. What it says of the world is the guess of a very small
 model and often wrong; look at the manner, and at when it stops.</p>{boxes}""")
@@ -257,21 +251,22 @@ def _costs(report: Report) -> str:
              if name != "total"}
   known = [name for name in _STAGES if name in seconds]
   order = known + [name for name in seconds if name not in _STAGES]
-  bars = _bars([(_STAGES.get(name, name), seconds[name],
-                 _duration(seconds[name])) for name in order],
-               most=max(seconds.values()))
+  bars = bar_rows([(_STAGES.get(name, name), seconds[name],
+                    duration(seconds[name])) for name in order],
+                  most=max(seconds.values()))
   rows = "".join(
-      f'<tr><td class="mono">{_text(name)}</td><td>'
+      f'<tr><td class="mono">{safe_text(name)}</td><td>'
       f"{' × '.join(f'{size:,}' for size in shape)}</td>"
       f'<td class="n">{count:,}</td></tr>'
       for name, shape, count in report["parameter_table"])
   total = sum(count for _, _, count in report["parameter_table"])
   versions = "".join(
-      f'<tr><td class="mono">{_text(name)}</td><td>{_text(value)}</td></tr>'
+      f'<tr><td class="mono">{safe_text(name)}</td>'
+      f"<td>{safe_text(value)}</td></tr>"
       for name, value in _flat(report["versions"]))
-  return _section(6, "What it took", f"""{bars}
+  return section(6, "What it took", f"""{bars}
 <p class="note">{_STAGES['total']}:
-{_duration(report['seconds']['total'])}.</p>
+{duration(report['seconds']['total'])}.</p>
 <details open><summary>Parameters</summary><div class="scroll"><table>
 <thead><tr><th>Tensor</th><th>Shape</th><th class="n">Numbers</th></tr></thead>
 <tbody>{rows}</tbody>
@@ -284,37 +279,8 @@ def _costs(report: Report) -> str:
 # --- pieces -------------------------------------------------------------------
 
 
-def _section(place: int, title: str, body: str) -> str:
-  return (f"<section><h2><small>{place}</small>{html.escape(title)}</h2>{body}"
-          "</section>")
-
-
-def _charts(*cells: str) -> str:
-  return f'<div class="charts">{"".join(cells)}</div>'
-
-
-def _bars(rows: Sequence[tuple[str, float, str]], most: float) -> str:
-  """(name, value, value as text) as bars, of which `most` fills the track."""
-  return '<div class="bars">' + "".join(
-      f'<span>{html.escape(name)}</span><span class="track"><i style="width:'
-      f'{100 * min(max(value / most if most else 0, 0), 1):.1f}%"></i></span>'
-      f'<span class="value">{html.escape(told)}</span>'
-      for name, value, told in rows) + "</div>"
-
-
-def _text(text: str) -> str:
-  """Anyone's text, escaped; control characters spelt, line ends kept."""
-  lines = text.replace("\xa0", " ").split("\n")
-  return "\n".join(html.escape(visible(line.encode("utf-8", "surrogatepass")))
-                   for line in lines)
-
-
 def _arrow(before: float, after: float, form: str) -> str:
   return f"{before:{form}} → {after:{form}}"
-
-
-def _duration(seconds: float) -> str:
-  return f"{seconds:.1f}s" if seconds < 10 else format_seconds(seconds)
 
 
 def _flat(values: Mapping[str, Any], before: str = "") -> list[tuple[str, str]]:
