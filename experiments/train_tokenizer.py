@@ -6,15 +6,16 @@
         --tokenizer.vocab_size=2048 --output=runs/book/tokenizer
 
 Writes `<output>/tokenizer.json` and `tokenizer_config.json` (Hugging Face's
-formats; `tokenizer.model` with --tokenizer.kind=sentencepiece) and
-`stats.json`, whose `bytes_per_token` is the compression on held-out documents.
-An output that was made from the same settings and the same data is kept as it
-is.
+formats; `tokenizer.model` with --tokenizer.kind=sentencepiece, or
+sentencepiece_bpe) and `stats.json`, whose `bytes_per_token` is the compression
+on held-out documents. An output that was made from the same settings and the
+same data is kept as it is.
 """
 
 from __future__ import annotations
 
 import json
+import sys
 import time
 from collections.abc import Callable, Iterator
 from typing import Any
@@ -51,11 +52,12 @@ def run(config: TrainTokenizerConfig) -> dict[str, Any]:
     return stored
 
   reader = _Reader(config)
-  if config.tokenizer.kind == "sentencepiece":
+  if config.tokenizer.kind == "bpe":
+    tokenizer = train_bpe(reader.train_texts(), config.tokenizer,
+                          show_progress=sys.stderr.isatty())
+  else:
     from llm_jax.tokenizer.sentencepiece import train_sentencepiece
     tokenizer = train_sentencepiece(reader.train_texts(), config.tokenizer)
-  else:
-    tokenizer = train_bpe(reader.train_texts(), config.tokenizer)
   split, texts = (("validation", reader.held_out) if reader.held_out
                   else ("train", reader.sample))
   num_bytes = sum(len(text.encode()) for text in texts)
@@ -96,7 +98,8 @@ class _Reader:
   def train_texts(self) -> Iterator[str]:
     """Texts of training documents; prints how far it is."""
     from llm_jax.data.documents import split_corpus
-    data, last_told = self._config.data, time.monotonic()
+    data = self._config.data
+    start = last_told = time.monotonic()
     room = {"validation": _MEASURED_BYTES, "train": _MEASURED_BYTES}
     kept = {"validation": self.held_out, "train": self.sample}
     for split, document in split_corpus(data, self._config.seed):
@@ -112,8 +115,13 @@ class _Reader:
       self.num_bytes = min(self.num_bytes, limit or self.num_bytes)
       if time.monotonic() - last_told > _PROGRESS_SECONDS:
         last_told = time.monotonic()
+        done = max(document.corpus_fraction,
+                   self.num_bytes / limit if limit else 0.0)
+        seconds = last_told - start
         print(f"tokenizer: read {self.num_bytes / 1e6:.1f} MB of text "
-              f"({document.corpus_fraction:.0%})", flush=True)
+              f"({done:.0%}), {self.num_bytes / 1e6 / seconds:.1f} MB/s, "
+              f"{seconds * (1 - done) / max(done, 1e-9):.0f} s left to read",
+              flush=True)
       yield document.text
     print(f"tokenizer: read all {self.num_bytes / 1e6:.1f} MB in "
           f"{self.num_documents:,} documents; learning "

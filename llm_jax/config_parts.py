@@ -238,17 +238,32 @@ class TextConfig:
 @dataclasses.dataclass(frozen=True)
 class TokenizerConfig:
   """A tokenizer to be trained."""
-  kind: str = setting("bpe", "bpe (byte-level) | sentencepiece (unigram)")
+  kind: str = setting("bpe", "bpe (byte-level) | sentencepiece (unigram) | "
+                      "sentencepiece_bpe")
   vocab_size: int = setting(4096, "tokens, special tokens included")
+  pattern: str = setting("default", "bpe: what cuts text first: default "
+                         "(GPT-4's with max_digits) | gpt2 | cl100k | o200k | "
+                         "llama3, digits as they have them")
   max_digits: int = setting(3, "digits in one token; GPT-4's pattern has 3")
   special_tokens: tuple[str, ...] = setting(
       ("<|endoftext|>", "<|pad|>", "<|system|>", "<|user|>", "<|assistant|>",
        "<|end|>"), "added after the learned tokens; never split")
-  max_bytes: int = setting(0, "train on this much text; 0: on all of it")
+  max_bytes: int = setting(2_000_000_000, "train on this much text, the first "
+                           "of it; 0: on all. It bounds the memory, which "
+                           "grows with the number of different words")
 
   def validate(self) -> None:
     """Raises `ConfigError` for a vocabulary too small to hold the bytes."""
-    require_choice("tokenizer.kind", self.kind, ("bpe", "sentencepiece"))
+    require_choice("tokenizer.kind", self.kind,
+                   ("bpe", "sentencepiece", "sentencepiece_bpe"))
+    require_choice("tokenizer.pattern", self.pattern,
+                   ("default", "gpt2", "cl100k", "o200k", "llama3"))
+    require(self.pattern == "default" or self.kind == "bpe",
+            f"tokenizer.pattern={self.pattern} is for tokenizer.kind=bpe; "
+            "SentencePiece cuts text at spaces.")
+    require(self.pattern == "default" or self.max_digits == 3,
+            f"tokenizer.pattern={self.pattern} has digits of its own; leave "
+            "tokenizer.max_digits as it is, or take the default pattern.")
     least = 256 + len(self.special_tokens)
     require(self.vocab_size >= least, f"tokenizer.vocab_size is "
             f"{self.vocab_size}, but 256 bytes and {len(self.special_tokens)} "

@@ -117,18 +117,26 @@ class BpeTokenizer(Tokenizer):
     return tokenizers.Tokenizer.from_str(huggingface_format.dumps(model))
 
 
-def train_bpe(texts: Iterable[str], config: TokenizerConfig) -> BpeTokenizer:
+def train_bpe(texts: Iterable[str], config: TokenizerConfig, *,
+              show_progress: bool = False) -> BpeTokenizer:
   """Learns a vocabulary of exactly `config.vocab_size` tokens.
+
+  What is held are the different words (pieces of the split pattern) and how
+  often each occurs, about half a kilobyte a word while pairs are counted: a
+  stream that repeats itself takes no more memory however long it is. New text
+  has new words without end (their number grows with about the square root of
+  its length, Heaps 1978), which is why `max_bytes` has a default.
 
   Args:
     texts: read once, never held.
-    config: sizes, digits, special tokens; `max_bytes` limits what is read.
+    config: sizes, pattern, special tokens; `max_bytes` limits what is read.
+    show_progress: draw bars of words and merges on a terminal's stderr.
 
   Raises:
     ConfigError: if there is no text, or too little for that many tokens.
   """
   config.validate()
-  pattern = split_pattern(config.max_digits)
+  pattern = split_pattern(config.max_digits, config.pattern)
   num_learned = config.vocab_size - len(config.special_tokens)
   learner = tokenizers.Tokenizer(tokenizers.models.BPE())
   learner.pre_tokenizer = tokenizers.pre_tokenizers.Sequence([
@@ -140,7 +148,7 @@ def train_bpe(texts: Iterable[str], config: TokenizerConfig) -> BpeTokenizer:
       tokenizers.trainers.BpeTrainer(
           vocab_size=num_learned, min_frequency=_MIN_FREQUENCY,
           initial_alphabet=tokenizers.pre_tokenizers.ByteLevel.alphabet(),
-          special_tokens=[], show_progress=False))
+          special_tokens=[], show_progress=show_progress))
 
   by_age = sorted(learner.get_vocab().items(), key=lambda item: item[1])
   tokens = [huggingface_format.to_bytes(name) for name, _ in by_age]

@@ -12,21 +12,8 @@ import re
 from collections.abc import Mapping
 from typing import Any
 
-from llm_jax.tokenizer.split_pattern import GPT2_PATTERN, split_pattern
-
-_CONTRACTIONS = r"'(?:[sSdDmMtT]|[lL][lL]|[vV][eE]|[rR][eE])"
-_UPPER, _LOWER = (r"[\p{Lu}\p{Lt}\p{Lm}\p{Lo}\p{M}]",
-                  r"[\p{Ll}\p{Lm}\p{Lo}\p{M}]")
-_TAIL = r"\s*[\r\n]+|\s+(?!\S)|\s+"
-
-
-def _cased(contraction: str, digits: str) -> str:
-  """Words end where a capital letter follows a small one (GPT-4o, Tekken)."""
-  word = r"[^\r\n\p{L}\p{N}]?"
-  return (f"{word}{_UPPER}*{_LOWER}+{contraction}"
-          f"|{word}{_UPPER}+{_LOWER}*{contraction}"
-          rf"|{digits}| ?[^\s\p{{L}}\p{{N}}]+[\r\n/]*|{_TAIL}")
-
+from llm_jax.tokenizer.split_pattern import (
+    CONTRACTION, GPT2_PATTERN, SPACES, cased_pattern, split_pattern)
 
 def _split(pattern: str) -> dict[str, Any]:
   return {"type": "Split", "pattern": {"Regex": pattern},
@@ -52,7 +39,7 @@ _ONE_DIGIT = _steps(split_pattern(1))
 _DEEPSEEK_3 = _steps(
     r"\p{N}{1,3}", "[一-龥぀-ゟ゠-ヿ]+",
     r"[!\"#$%&'()*+,\-./:;<=>?@\[\\\]^_`{|}~][A-Za-z]+"
-    r"|[^\r\n\p{L}\p{P}\p{S}]?[\p{L}\p{M}]+| ?[\p{P}\p{S}]+[\r\n]*|" + _TAIL)
+    r"|[^\r\n\p{L}\p{P}\p{S}]?[\p{L}\p{M}]+| ?[\p{P}\p{S}]+[\r\n]*|" + SPACES)
 
 # The first name of equal steps is the one that is written.
 STEPS: dict[str, tuple[dict[str, Any], ...]] = {
@@ -67,8 +54,8 @@ STEPS: dict[str, tuple[dict[str, Any], ...]] = {
     "smollm": _DIGIT_GPT2, "starcoder": _DIGIT_GPT2, "refact": _DIGIT_GPT2,
     "command-r": _DIGIT_GPT2, "codeshell": _DIGIT_GPT2,
     "minerva-7b": _DIGIT_GPT2,
-    "gpt-4o": _steps(_cased(f"(?:{_CONTRACTIONS})?", r"\p{N}{1,3}")),
-    "tekken": _steps(_cased("", r"\p{N}")),
+    "gpt-4o": _steps(cased_pattern(f"(?:{CONTRACTION})?", r"\p{N}{1,3}")),
+    "tekken": _steps(cased_pattern("", r"\p{N}")),
     "deepseek-v3": _DEEPSEEK_3,
 }
 # A piece that is a token as a whole is not merged (llama.cpp's own list).
@@ -101,10 +88,11 @@ def _canonical(steps: list[Mapping[str, Any]] | tuple) -> list[Any]:
 
 def _same_words(pattern: str) -> str:
   """One spelling of patterns that differ in how contractions are written."""
+  pattern = pattern.replace("[sS\u017fdDmMtT]", "[sSdDmMtT]")
   pattern = re.sub(r"\(\?i:'s\|'t\|'re\|'ve\|'m\|'ll\|'d\)",
-                   lambda _: _CONTRACTIONS, pattern)
+                   lambda _: CONTRACTION, pattern)
   return re.sub(r"'\(\?i:\[sdmt\]\|ll\|ve\|re\)",
-                lambda _: _CONTRACTIONS, pattern)
+                lambda _: CONTRACTION, pattern)
 
 
 def name_of(pre_tokenizer: Mapping[str, Any] | None, whole_pieces: bool | None

@@ -1,10 +1,11 @@
-"""SentencePiece: a unigram vocabulary over characters, with bytes to fall on.
+"""SentencePiece: a vocabulary over characters, with bytes to fall back on.
 
 Where byte pair encoding grows a vocabulary, the unigram model starts from too
 many pieces and drops those whose loss hurts the likelihood of the corpus least
-(Kudo 2018); to encode is to find the likeliest split. Many published models
-(Llama 2, Gemma, T5) come with one, so the house can read them and train one to
-compare.
+(Kudo 2018); to encode is to find the likeliest split. SentencePiece's own BPE
+merges characters, by score. Many published models come with one or the other
+(T5 with unigram; Llama 2 and Gemma with BPE), so the house can read them and
+train either to compare.
 
 Ours is made lossless: no normalisation, no space added in front, repeated
 spaces kept, and a character that is not in the vocabulary spelt in bytes. The
@@ -29,6 +30,7 @@ from llm_jax.tokenizer.description import write_description
 from llm_jax.tokenizer.protocol import Tokenizer, without_surrogates
 
 FILE_NAME = "tokenizer.model"
+MAX_LINES = 10_000_000
 _SPACE = "▁"
 _BORDER = "\x1f"  # U+001F, "unit separator": no piece is learnt across it
 
@@ -100,14 +102,16 @@ class SentencePieceTokenizer(Tokenizer):
 
 def train_sentencepiece(texts: Iterable[str], config: TokenizerConfig
                         ) -> SentencePieceTokenizer:
-  """Learns a unigram vocabulary of exactly `config.vocab_size` pieces.
+  """Learns a vocabulary of exactly `config.vocab_size` pieces: unigram, or
+  BPE with `config.kind` "sentencepiece_bpe".
 
   One id is the unknown piece's, which the trainer insists on and which byte
   fallback keeps from being used.
 
   Args:
-    texts: read once; the trainer holds them (set `max_bytes` if it is a lot).
-    config: sizes, digits, special tokens.
+    texts: read once. The trainer holds up to `MAX_LINES` of their lines, of
+      more a random sample; `max_bytes` bounds what they take.
+    config: kind, sizes, digits, special tokens.
 
   Raises:
     ConfigError: if there is no text, or the vocabulary size does not fit it.
@@ -126,7 +130,8 @@ def train_sentencepiece(texts: Iterable[str], config: TokenizerConfig
   try:
     sentencepiece.SentencePieceTrainer.train(
         sentence_iterator=lines(),
-        model_writer=model, model_type="unigram",
+        model_writer=model,
+        model_type="bpe" if config.kind == "sentencepiece_bpe" else "unigram",
         vocab_size=config.vocab_size, byte_fallback=True,
         normalization_rule_name="identity", remove_extra_whitespaces=False,
         add_dummy_prefix=False, allow_whitespace_only_pieces=True,
@@ -134,7 +139,8 @@ def train_sentencepiece(texts: Iterable[str], config: TokenizerConfig
         pretokenization_delimiter=_BORDER,
         control_symbols=list(config.special_tokens),
         unk_id=0, bos_id=-1, eos_id=-1, pad_id=-1,
-        max_sentence_length=1 << 30, num_threads=os.cpu_count() or 1,
+        max_sentence_length=1 << 30, input_sentence_size=MAX_LINES,
+        shuffle_input_sentence=True, num_threads=os.cpu_count() or 1,
         minloglevel=2)
   except RuntimeError as error:
     if faults:
