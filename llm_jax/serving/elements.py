@@ -35,7 +35,7 @@ def chart_grid(*cells: str) -> str:
 def bar_rows(rows: Sequence[tuple[str, float, str]], most: float) -> str:
   """(name, value, value as text) as bars, of which `most` fills the track."""
   return '<div class="bars">' + "".join(
-      f'<span>{html.escape(name)}</span><span class="track"><i style="width:'
+      f'<span>{safe_text(name)}</span><span class="track"><i style="width:'
       f'{100 * min(max(value / most if most else 0, 0), 1):.1f}%"></i></span>'
       f'<span class="value">{html.escape(told)}</span>'
       for name, value, told in rows) + "</div>"

@@ -27,7 +27,7 @@ from llm_jax.metric_writers import format_count
 STAGES = ("read", "url", "extract", "language", "gopher_repetition",
           "gopher_quality", "c4", "fineweb", "classifier", "exact", "minhash",
           "lines", "decontaminate", "pii", "write")
-_MOST_FAULTS = 1000  # that are listed; all are counted
+_MOST_FAULTS = 1000  # that are listed
 _READERS = 8  # tallies read at once: on an object store each takes a while
 # Settings that decide nothing about a document.
 _UNTOLD_SETTINGS = ("workdir", "executor", "dry_run")
@@ -69,14 +69,12 @@ class Funnel:
 
   Attributes:
     stages: in the order of `STAGES`.
-    faults: `reason`, `file`, `offset`, `detail` of places in the input; the
-      first 1,000.
-    fault_counts: reason -> how many, all of them.
+    faults: `reason`, `file`, `offset`, `detail` of places in the input: the
+      first of each task, at most 1,000. All are in the stage's `counts`.
     run: "settings", "git", "python" and "packages", as far as they are known.
   """
   stages: tuple[Stage, ...]
   faults: tuple[Mapping[str, Any], ...] = ()
-  fault_counts: Mapping[str, int] = dataclasses.field(default_factory=dict)
   run: Mapping[str, Any] = dataclasses.field(default_factory=dict)
 
 
@@ -95,22 +93,19 @@ def gather(workdir: str) -> Funnel:
   run = _run_facts(folder)
   sums: dict[str, _Sum] = {}
   faults: list[dict[str, Any]] = []
-  fault_counts: collections.Counter[str] = collections.Counter()
   check = _Check(workdir)
   for name, tally in _read(folder, names):
     check.follow(name, tally)
     sums.setdefault(tally["stage"], _Sum(
         run.get("settings", {}).get("examples", 4))).add(tally)
     faults += tally["faults"]
-    fault_counts.update(fault["reason"] for fault in tally["faults"])
     if len(faults) > 2 * _MOST_FAULTS:
       faults = sorted(faults, key=_place)[:_MOST_FAULTS]
   check.end()
   order = {name: i for i, name in enumerate(STAGES)}
   stages = sorted(sums, key=lambda name: order.get(name, len(order)))
   return Funnel(tuple(sums[name].stage(name) for name in stages),
-                tuple(sorted(faults, key=_place)[:_MOST_FAULTS]),
-                dict(sorted(fault_counts.items())), run)
+                tuple(sorted(faults, key=_place)[:_MOST_FAULTS]), run)
 
 
 def as_json(funnel: Funnel) -> dict[str, Any]:
@@ -124,7 +119,7 @@ def as_json(funnel: Funnel) -> dict[str, Any]:
     fields["examples"] = list(fields["examples"])
     stages.append({"stage": fields.pop("stage"), **fields})
   return {"stages": stages, "faults": [dict(f) for f in funnel.faults],
-          "fault_counts": dict(funnel.fault_counts), "run": dict(funnel.run),
+          "run": dict(funnel.run),
           "seconds": {s.name: round(s.seconds, 3) for s in funnel.stages}}
 
 
@@ -159,16 +154,15 @@ def _notes(funnel: Funnel) -> list[str]:
   """What the stages counted beside documents, a line each."""
   notes = [f"{stage.name}: " + ", ".join(
       f"{name} {number:,}" for name, number in stage.counts.items())
-      for stage in funnel.stages if stage.counts]
+      # A writer counts documents once more, by file.
+      for stage in funnel.stages if stage.counts and stage.name != "write"]
   languages = funnel.stages[-1].languages
   if languages:
     notes.append("languages: " + ", ".join(
         f"{name} {number:,}" for name, (number, _) in languages.items()))
-  if funnel.fault_counts:
-    first = funnel.faults[0]
-    notes.append("faults of the input: " + ", ".join(
-        f"{name} {number:,}" for name, number in funnel.fault_counts.items())
-        + f" (the first in {first['file']} at byte {first['offset']:,})")
+  if funnel.faults:
+    notes.append("the first fault of the input: {reason} in {file} at {offset}"
+                 .format(**funnel.faults[0]))
   seconds = sum(stage.seconds for stage in funnel.stages)
   notes.append(f"seconds are those of all tasks together: {seconds:,.1f}")
   return ["", *notes]

@@ -1,0 +1,178 @@
+"""The funnel's page: whole, escaped, and with all of its numbers."""
+
+import copy
+import html.parser
+import re
+
+from llm_jax.serving.funnel_page import funnel_section, render_funnel
+
+NASTY = "<script>alert('x')</script><img src=x onerror=y> & \x07\u202e \"q\""
+
+
+def stage(name, number_in, number_out, bytes_in, bytes_out, **more):
+  return {"stage": name, "documents_in": number_in,
+          "documents_out": number_out, "bytes_in": bytes_in,
+          "bytes_out": bytes_out, "reasons": {}, "counts": {}, "languages": {},
+          "lengths": {}, "examples": []} | more
+
+
+def made_up():
+  """A funnel of the right form; the numbers are nobody's."""
+  return copy.deepcopy({
+      "stages": [
+          stage("read", 0, 20_123, 0, 412_300_000,
+                counts={"corrupt_gzip": 41, "truncated": 3}),
+          stage("extract", 20_123, 17_017, 412_300_000, 31_500_000,
+                reasons={"empty": [3_101, 9_100_000], "timeout": [5, 700_000]},
+                counts={"slow": 17}, lengths={"7": 41, "8": 300, "11": 16_676},
+                examples=[{"kind": "removed", "reason": "empty",
+                           "url": "https://evil.example/" + NASTY,
+                           "text": NASTY}]),
+          stage("language", 17_017, 11_011, 31_500_000, 22_600_000,
+                reasons={"language_fr": [4_004, 5_500_000],
+                         NASTY: [2_002, 3_400_000]},
+                languages={"en": [11_011, 22_600_000]}),
+          stage("pii", 11_011, 11_011, 22_600_000, 22_590_000,
+                counts={"email": 321, "phone": 123},
+                languages={"en": [11_011, 22_590_000]},
+                lengths={"8": 11, "11": 11_000},
+                examples=[{"kind": "changed", "reason": "",
+                           "url": "http://ok.example/", "text": "to <x> now"}])
+      ],
+      "faults": [{"reason": "corrupt_gzip", "file": "a/" + NASTY,
+                  "offset": 1_234_567, "detail": NASTY}],
+      "run": {"python": "3.11.7", "packages": {"datatrove": "0.10.1"},
+              "settings": {"seed": 0, "curate": {
+                  "languages": ["en"],
+                  "extract": {"extractor": "trafilatura", "timeout_s": 5.5}}}},
+      "seconds": {"read": 12.5, "extract": 200.0, "language": 8.0, "pii": 0.0}})
+
+
+class _Tags(html.parser.HTMLParser):
+  """Fails where an element is not closed, or closed by another's tag."""
+  VOID = {"meta", "br"}
+
+  def __init__(self):
+    super().__init__()
+    self.open, self.seen, self.text, self.attributes = [], [], [], []
+
+  def handle_starttag(self, tag, attrs):
+    self.seen.append(tag)
+    self.attributes += attrs
+    if tag not in self.VOID:
+      self.open.append(tag)
+
+  def handle_startendtag(self, tag, attrs):
+    self.seen.append(tag)
+    self.attributes += attrs
+
+  def handle_endtag(self, tag):
+    assert self.open and self.open[-1] == tag, (tag, self.open)
+    self.open.pop()
+
+  def handle_data(self, data):
+    self.text.append(data)
+
+
+def parsed(page):
+  tags = _Tags()
+  tags.feed(page)
+  assert not tags.open
+  return tags
+
+
+def words(page):
+  return re.sub(r"\s+", " ", " ".join(parsed(page).text))
+
+
+def check_harmless(page):
+  tags = parsed(page)
+  assert not {"script", "link", "img", "iframe", "object", "a", "base",
+              "form"} & set(tags.seen)
+  names = {name for name, _ in tags.attributes}
+  assert not {"src", "href", "srcset", "action", "data"} & names
+  assert not any(name.startswith("on") for name in names)
+  assert not re.search(r"url\(|@import", page)
+  assert "\x07" not in page and "\u202e" not in page
+
+
+def test_the_page_is_whole_and_hostile_text_does_nothing():
+  page = render_funnel(made_up())
+  check_harmless(page)
+  assert page.startswith("<!doctype html>")
+  # Text, address, reason (thrice), file and detail.
+  assert page.count("&lt;script&gt;alert(&#x27;x&#x27;)") >= 5
+  tags = parsed(page)
+  assert tags.seen.count("section") == 6 and tags.seen.count("svg") == 1
+  # Addresses stand in text alone.
+  assert "https://evil.example/" in "".join(tags.text)
+
+
+def test_a_hostile_setting_or_stage_does_nothing():
+  funnel = made_up()
+  funnel["stages"].insert(1, stage(NASTY, 20_123, 20_123, 412_300_000,
+                                   412_300_000, counts={NASTY: 1}))
+  funnel["run"]["packages"] = {NASTY: NASTY}
+  check_harmless(render_funnel(funnel))
+  check_harmless(funnel_section(funnel))
+
+
+def test_the_numbers_are_those_of_the_funnel():
+  text = words(render_funnel(made_up()))
+  for told in (
+      "20,123", "17,017", "11,011", "412.3", "31.5", "22.6",
+      "54.7% of the pages", "84.6%",  # 11011/20123 and 17017/20123
+      "91 pages per second",  # 20123 / 220.5
+      "220.5", "12.5", "empty 3,101", "timeout 5", "99.8%",
+      "17 pages were slow", "5 were given up for time",
+      "41 corrupt_gzip", "1,234,567", "email 321", "phone 123",
+      "language_fr 4,004", "en 11,011", "(removed 3,106 of 20,123)",
+      "timeout_s 5.5", "packages.datatrove 0.10.1"):
+    assert told in text, told
+  assert "to <x> now" in text
+
+
+def test_other_numbers_make_another_page():
+  other = made_up()
+  other["stages"][-1]["documents_out"] = 5_005
+  assert "24.9% of the pages" in words(render_funnel(other))
+
+
+def test_bars_are_in_proportion():
+  page = render_funnel(made_up())
+  assert [float(width) for width in re.findall(
+      r'<i style="width:([\d.]+)%">', page)][:4] == [
+          100.0, 84.6, 54.7, 54.7]
+
+
+def test_the_histogram_has_both_ends():
+  page = render_funnel(made_up())
+  assert "after extract" in page and "16,676 at 11" in page
+  assert "11 at 8" in page
+
+
+def test_the_short_form_stands_in_another_page():
+  part = funnel_section(made_up())
+  check_harmless(part)
+  text = words(part)
+  assert "Of 20,123 pages (412.3 MB of HTML) 11,011 became" in text
+  assert "54.7%" in text and "extract: empty" in text
+  assert "<main" not in part and "<section" not in part
+  # What a page of someone's was called is not needed there.
+  assert "evil.example" not in part
+
+
+def test_a_run_over_plain_text_without_most_stages():
+  funnel = {"stages": [stage("read", 0, 2, 0, 10, lengths={"2": 2})],
+            "faults": [], "run": {}, "seconds": {"read": 0.0}}
+  text = words(render_funnel(funnel))
+  assert "No record of the input was broken" in text
+  assert "This stage was not run" in text
+  assert "No language was asked for" in text
+  assert "of HTML)" not in words(funnel_section(funnel))
+
+
+def test_nothing_read_is_told_too():
+  funnel = {"stages": [stage("read", 0, 0, 0, 0)], "faults": [], "run": {},
+            "seconds": {"read": 0.0}}
+  assert "Pages read 0" in words(render_funnel(funnel))
