@@ -5,10 +5,12 @@ main-content extraction, in a child process that is killed if need be.
 
 An extractor that gives a page one second, its own start included, loses page
 after page once it had to be restarted on a busy machine. Here a page that takes
-longer than `timeout_s` is only counted as slow: it is given to a fresh child
-with a limit of its own, `retry_timeout_s`, at once and not at the task's end.
-So documents keep their order, however fast the machine is, and two runs write
-the same bytes, as long as they agree on what cannot be read in a minute.
+longer than `timeout_s` is counted as slow and put aside: its child goes on with
+it alone, for `retry_timeout_s`, while a new one takes the pages behind it. They
+are held back until it is done, so documents keep their order however fast the
+machine is, and two runs write the same bytes, as long as they agree on what
+cannot be read in a minute. (Put-aside pages at the end of the task would move
+from run to run, and deduplication keeps the first of two copies.)
 
 For the same reason each page has its own table of repeated segments.
 trafilatura's own remembers earlier pages, so that what a page keeps would hang
@@ -18,6 +20,7 @@ on what the child has read before it.
 from __future__ import annotations
 
 import collections
+import dataclasses
 import time
 from collections.abc import Callable, Iterator
 
@@ -28,10 +31,12 @@ from llm_jax.config_crawl import ExtractConfig
 from llm_jax.data.crawl import sandbox
 
 _AHEAD = 4  # pages that a child has waiting
+_HELD = 64  # pages that may wait for one that was put aside,
+_HELD_CHARACTERS = 1 << 25  # and their characters
 _PAGES_OF_A_CHILD = 5000
 _SEGMENTS = 4096
 _BYTES_PER_MB = 1 << 20
-_REASONS = {sandbox.MEMORY: "memory", sandbox.ERROR: "error"}
+_REASONS = {sandbox.OK: "", sandbox.MEMORY: "memory", sandbox.ERROR: "error"}
 
 
 def extractor(name: str) -> Callable[[str], str]:
@@ -62,9 +67,10 @@ class Extract(PipelineStep):
   """Replaces the HTML of documents by the text of their article.
 
   Removes documents, with the reasons `empty`, `timeout` (not even
-  `retry_timeout_s` was enough), `memory` and `error`. Counts `slow` pages (they
-  took longer than `timeout_s`) and `restarts` of the child. Documents whose
-  `content_type` is text/plain pass unchanged.
+  `retry_timeout_s` was enough), `memory`, `error` and `crash`. Counts `slow`
+  pages (they took longer than `timeout_s`) and `restarts` (new children for
+  pages that were put aside). Documents whose `content_type` is text/plain pass
+  unchanged.
   """
 
   type, name = "llm_jax", "extract"
@@ -79,112 +85,163 @@ class Extract(PipelineStep):
           world_size: int = 1) -> Iterator[Document]:
     """The documents with text in them, in their order."""
     del world_size
-    worker = _Worker(self._config, self.stat_update)
-    waiting: collections.deque[tuple[Document, bool]] = collections.deque()
+    line = _Line(self._config, self.stat_update)
     try:
       for document in data:
-        is_html = document.metadata.pop("content_type",
-                                        "text/html") != "text/plain"
-        if is_html:
-          worker.put(document.text)
-        waiting.append((document, is_html))
-        if len(waiting) > _AHEAD:
-          yield from self._finish(*waiting.popleft(), worker, rank)
-      while waiting:
-        yield from self._finish(*waiting.popleft(), worker, rank)
+        line.put(document)
+        yield from self._kept(line.finished(), rank)
+      yield from self._kept(line.finished(wait=True), rank)
     finally:
-      worker.close()
+      line.close()
 
-  def _finish(self, document: Document, is_html: bool, worker: _Worker,
-              rank: int) -> Iterator[Document]:
-    reason = ""
-    if is_html:
-      reason, text = worker.get()
+  def _kept(self, jobs: Iterator[_Job], rank: int) -> Iterator[Document]:
+    for job in jobs:
+      document, reason = job.document, job.reason
       if not reason:
-        document.text = text
-        reason = "" if text.strip() else "empty"
-    if not reason:
-      self.update_doc_stats(document)
-      yield document
-      return
-    document.metadata["filter_reason"] = reason
-    if self.exclusion_writer is not None:
-      self.exclusion_writer.write(document, rank)
+        document.text = job.text
+        self.update_doc_stats(document)
+        yield document
+        continue
+      document.metadata["filter_reason"] = reason
+      if self.exclusion_writer is not None:
+        self.exclusion_writer.write(document, rank)
 
 
-class _Worker:
-  """Texts in, (reason, text) out, in order, whatever happens to the child."""
+@dataclasses.dataclass(eq=False)
+class _Job:
+  """A document on its way; `reason` is None until it is done, "" if it has
+  its text."""
+  document: Document
+  size: int
+  text: str = ""
+  reason: str | None = None
+
+  def finish(self, reason: str, text: str) -> None:
+    """Notes how it went."""
+    self.text = text
+    self.reason = reason or ("" if text.strip() else "empty")
+
+
+@dataclasses.dataclass
+class _Aside:
+  """A page that was put aside, its child, and until when it may go on."""
+  job: _Job
+  child: sandbox.Sandbox
+  deadline: float
+
+
+class _Line:
+  """Documents in, documents done out, in order, whatever befalls a child."""
 
   def __init__(self, config: ExtractConfig, count: Callable[[str], None]):
     self._config, self._count = config, count
-    self._texts: collections.deque[str] = collections.deque()
+    self._jobs: collections.deque[_Job] = collections.deque()
+    self._sent: collections.deque[_Job] = collections.deque()
     self._child: sandbox.Sandbox | None = None
-    self._pages, self._began = 0, 0.0
+    self._aside: _Aside | None = None
+    self._pages, self._began, self._characters = 0, 0.0, 0
 
-  def put(self, text: str) -> None:
-    """One more text."""
+  def put(self, document: Document) -> None:
+    """One more document."""
+    job = _Job(document, size=len(document.text))
+    self._jobs.append(job)
+    self._characters += job.size
+    if document.metadata.pop("content_type", "text/html") == "text/plain":
+      job.finish("", document.text)
+      return
     if self._child is None:
       self._start()
-    if not self._texts:
+    if not self._sent:
       self._began = time.monotonic()
-    self._texts.append(text)
-    self._child.send(text)
+    self._sent.append(job)
+    self._child.send(document.text)
 
-  def get(self) -> tuple[str, str]:
-    """The reason why the next text failed or "", and its result."""
-    config = self._config
+  def finished(self, wait: bool = False) -> Iterator[_Job]:
+    """Documents that are done and have none before them that is not.
+
+    Args:
+      wait: for all.
+    """
+    while self._sent and (wait or len(self._sent) > _AHEAD
+                          or self._characters > _HELD_CHARACTERS):
+      self._receive()
+    if self._aside:
+      self._look_aside(wait or len(self._jobs) > _HELD
+                       or self._characters > _HELD_CHARACTERS)
+    while self._jobs and self._jobs[0].reason is not None:
+      job = self._jobs.popleft()
+      self._characters -= job.size
+      yield job
+
+  def _receive(self) -> None:
+    """Takes the child's next answer, or puts its page aside."""
+    died = False
     try:
-      answer = self._child.receive(self._began + config.timeout_s)
+      answer = self._child.receive(self._began + self._config.timeout_s)
     except sandbox.Died:
-      answer = (sandbox.MEMORY, "")
-    text = self._texts.popleft()
+      answer, died = None, True
+    job = self._sent.popleft()
     self._began = time.monotonic()
-    if answer is None:
-      self._count("slow")
-    if answer is None or answer[0] == sandbox.MEMORY:
-      answer = self._again(text, answer)
-    elif self._pages >= _PAGES_OF_A_CHILD:
-      self._start()
-    if answer is None:
-      return "timeout", ""
-    kind, result = answer
     self._pages += 1
-    return _REASONS.get(kind, ""), result
+    if answer is not None and answer[0] != sandbox.MEMORY:
+      job.finish(_REASONS[answer[0]], answer[1])
+      if self._pages >= _PAGES_OF_A_CHILD:
+        self._start()
+      return
+    if answer is None and not died:
+      self._count("slow")
+    self._put_aside(job, still_works=answer is None and not died)
 
-  def _again(self, text: str, answer: tuple[bytes, str] | None
-             ) -> tuple[bytes, str] | None:
-    """Tries a text in a child of its own, which has nothing behind it."""
-    self.close()
-    self._count("restarts")
-    seconds = self._config.retry_timeout_s
-    if seconds:
+  def _put_aside(self, job: _Job, still_works: bool) -> None:
+    """Lets a child go on with this page alone, and another with the rest."""
+    if self._aside:  # one at a time
+      self._look_aside(wait=True)
+    child, self._child = self._child, None
+    if not still_works:
+      # It may have been full of what earlier pages left: a new one will tell.
+      child.close()
       child = self._fork()
-      try:
-        child.send(text)
-        answer = child.receive(time.monotonic() + seconds)
-      except sandbox.Died:
-        answer = (sandbox.MEMORY, "")
-      finally:
-        child.close()
+      child.send(job.document.text)
+    self._aside = _Aside(job, child,
+                         time.monotonic() + self._config.retry_timeout_s)
+    self._count("restarts")
     self._start()
-    return answer
+
+  def _look_aside(self, wait: bool) -> None:
+    """Takes the answer for the page that was put aside, if there is one."""
+    aside = self._aside
+    try:
+      answer = aside.child.receive(aside.deadline if wait else 0.0)
+    except sandbox.Died:
+      aside.job.finish("crash", "")
+    else:
+      if answer is not None:
+        aside.job.finish(_REASONS[answer[0]], answer[1])
+      elif time.monotonic() >= aside.deadline:
+        aside.job.finish("timeout", "")
+      else:
+        return
+    aside.child.close()
+    self._aside = None
 
   def _start(self) -> None:
     """A new child, which is given what the old one has not answered."""
-    self.close()
+    if self._child is not None:
+      self._child.close()
     self._child, self._pages = self._fork(), 0
-    for text in self._texts:
-      self._child.send(text)
+    for job in self._sent:
+      self._child.send(job.document.text)
     self._began = time.monotonic()
 
   def _fork(self) -> sandbox.Sandbox:
     config = self._config
     return sandbox.Sandbox(extractor(config.extractor),
                            config.memory_mb * _BYTES_PER_MB,
-                           max(config.timeout_s, config.retry_timeout_s))
+                           config.timeout_s + config.retry_timeout_s)
 
   def close(self) -> None:
-    """Ends the child."""
-    if self._child is not None:
-      self._child.close()
-      self._child = None
+    """Ends the children."""
+    for child in (self._child, self._aside and self._aside.child):
+      if child is not None:
+        child.close()
+    self._child = self._aside = None

@@ -74,7 +74,7 @@ class Sandbox:
 
   def send(self, text: str) -> None:
     """Hands a text over, as far as the child takes it."""
-    data = text.encode("utf-8", "surrogatepass")
+    data = text.encode("utf-8", "replace")  # half a surrogate pair: "?"
     self._out += _HEADER.pack(OK, len(data))
     self._out += data
     self._flush()
@@ -83,7 +83,8 @@ class Sandbox:
     """(OK, MEMORY or ERROR, result or message) of the next text, or None.
 
     Args:
-      deadline: of `time.monotonic`, behind which to give up; None: never.
+      deadline: of `time.monotonic`, behind which to give up; None: never; one
+        that is past: take what is there.
 
     Raises:
       Died: the child ended.
@@ -94,11 +95,11 @@ class Sandbox:
         return answer
       wait = None
       if deadline is not None:
-        wait = deadline - time.monotonic()
-        if wait <= 0:
-          return None
-        wait = int(wait * 1000) + 1
-      for pipe, _ in self._poll.poll(wait):
+        wait = max(int((deadline - time.monotonic()) * 1000) + 1, 0)
+      events = self._poll.poll(wait)
+      if not events and wait is not None:
+        return None
+      for pipe, _ in events:
         if pipe == self._write:
           self._flush()
           continue
@@ -123,7 +124,7 @@ class Sandbox:
     end = _HEADER.size + size
     if len(self._in) < end:
       return None
-    text = self._in[_HEADER.size:end].decode("utf-8", "surrogatepass")
+    text = self._in[_HEADER.size:end].decode("utf-8")
     del self._in[:end]
     return kind, text
 
@@ -171,8 +172,7 @@ def _serve(function: Callable[[str], str], requests: int, replies: int,
 
 def _try(function: Callable[[str], str], data: bytes) -> tuple[bytes, bytes]:
   try:
-    return OK, function(data.decode("utf-8", "surrogatepass")).encode(
-        "utf-8", "surrogatepass")
+    return OK, function(data.decode("utf-8")).encode("utf-8", "replace")
   except MemoryError:
     return MEMORY, b""
   # Whatever a parser throws is the page's fault.
