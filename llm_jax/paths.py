@@ -14,7 +14,7 @@ from llm_jax.config import ConfigError
 _REMOTE = {"gs": "gcsfs", "s3": "s3fs"}
 _HUB_NAME = re.compile(r"[A-Za-z0-9][\w.-]*/[A-Za-z0-9][\w.-]*")
 _FILE_SUFFIXES = (".txt", ".json", ".jsonl", ".parquet", ".model", ".gguf",
-                  ".py", ".gz")
+                  ".tiktoken", ".py", ".gz")
 
 
 def as_path(path: epath.PathLike) -> epath.Path:

@@ -14,15 +14,18 @@ is therefore written too, and preferred when it is there.
 from __future__ import annotations
 
 import json
+import os
 from collections.abc import Mapping
 from typing import Any
+
+import gguf
 
 from llm_jax.config import ConfigError, require
 from llm_jax.tokenizer import chat, chat_template, gguf_splits
 from llm_jax.tokenizer import sentencepiece_model as spm
 from llm_jax.tokenizer.bpe import BpeTokenizer
 from llm_jax.tokenizer.huggingface import HuggingFaceTokenizer
-from llm_jax.tokenizer.loading import bpe_from_json
+from llm_jax.tokenizer.huggingface_bpe import bpe_from_json
 from llm_jax.tokenizer.protocol import Tokenizer
 from llm_jax.tokenizer.sentencepiece import SentencePieceTokenizer
 
@@ -37,6 +40,33 @@ _START_BY_DEFAULT = ("llama-bpe", "llama3", "llama-v3", "falcon3", "pixtral",
 
 
 # --- reading ------------------------------------------------------------------
+
+
+class _MetadataReader(gguf.GGUFReader):
+  """Reads what a file says of itself, and passes its tensors over."""
+
+  def _build_tensors(self, start_offs: int, fields: list[Any]) -> None:
+    del start_offs, fields
+
+
+def load_gguf_tokenizer(path: str | os.PathLike) -> Tokenizer:
+  """The tokenizer in a GGUF file; the model is not read.
+
+  Raises:
+    ConfigError: the file cannot be read, or has none.
+  """
+  try:
+    fields = _MetadataReader(os.fspath(path)).fields
+    contents = {name: field.contents() for name, field in fields.items()
+                if name.startswith("tokenizer.")}
+  except Exception as error:  # whatever the bytes led the reader to
+    raise ConfigError(
+        f"{path} cannot be read as a GGUF file ({type(error).__name__}: "
+        f"{error}); it is cut short, or of another format.") from error
+  tokenizer = read_tokenizer(contents, os.fspath(path))
+  require(tokenizer is not None, f"{path} holds no vocabulary "
+          f"({_KEY}model); give another file.")
+  return tokenizer
 
 
 def read_tokenizer(fields: Mapping[str, Any], file: str) -> Tokenizer | None:

@@ -3,14 +3,17 @@
 import dataclasses
 import io
 
+import numpy as np
 import pytest
 import sentencepiece
 
 from llm_jax.config import ConfigError, TokenizerConfig
+from llm_jax.convert import gguf_file
 from llm_jax.tokenizer import chat
 from llm_jax.tokenizer import sentencepiece_model as spm
 from llm_jax.tokenizer.bpe import BpeTokenizer, train_bpe
 from llm_jax.tokenizer.gguf import read_tokenizer, tokenizer_fields
+from llm_jax.tokenizer.loading import load_tokenizer
 from llm_jax.tokenizer.sentencepiece import (
     SentencePieceTokenizer, train_sentencepiece)
 from llm_jax.tokenizer.split_pattern import GPT2_PATTERN
@@ -42,6 +45,27 @@ def test_ours_come_back(max_digits, pre):
     assert lists.encode(text) == tokenizer.encode(text), text
     assert lists.decode(lists.encode(text)) == text
   assert lists.special_tokens == tokenizer.special_tokens
+
+
+def test_a_file_is_loaded_without_its_tensors(tmp_path):
+  tokenizer = train_bpe(TEXTS, TokenizerConfig(vocab_size=300))
+  path = tmp_path / "m.gguf"
+  zeros = gguf_file.Planned("token_embd.weight", (300, 8),
+                            lambda: np.zeros((300, 8), np.float32))
+  gguf_file.write_file(path, "llama", tokenizer_fields(tokenizer, 300),
+                       [zeros], "f32")
+  again = load_tokenizer(path)
+  for text in PROBES:
+    assert again.encode(text) == tokenizer.encode(text)
+  # Tensors are passed over, so that a file cut within them will do.
+  path.write_bytes(path.read_bytes()[:-4000])
+  assert load_tokenizer(path).vocab_size == 300
+  path.write_bytes(path.read_bytes()[:2000])
+  with pytest.raises(ConfigError, match="cannot be read as a GGUF file"):
+    load_tokenizer(path)
+  gguf_file.write_file(path, "llama", {}, [zeros], "f32")
+  with pytest.raises(ConfigError, match="holds no vocabulary"):
+    load_tokenizer(path)
 
 
 def test_what_programs_start_and_stop_with():
