@@ -365,8 +365,10 @@ class MakeSampleCrawlConfig:
   output: str = setting("runs/crawl", "directory of the WARC files, of "
                         "truth.jsonl.gz and of validation.jsonl")
   pages: int = setting(20_000, "pages, the planted ones among them")
-  files: int = setting(4, "WARC files")
-  dumps: int = setting(1, "dumps (directories), with copies across them")
+  files: int = setting(4, "WARC files of each dump")
+  dumps: int = setting(1, "crawls of different times, each in a directory "
+                       "dump-00, ... of its own if there are several, with "
+                       "copies across them")
   languages: tuple[str, ...] = setting(("en", "fr", "es"), "of the articles")
   english_share: float = setting(0.7, "of the article pages")
   validation_fraction: float = setting(0.02, "English articles that are held "
@@ -386,6 +388,23 @@ class MakeSampleCrawlConfig:
     for name in ("english_share", "validation_fraction"):
       require(0 <= getattr(self, name) <= 1, f"{name} is "
               f"{getattr(self, name)}; it is a share between 0 and 1.")
+
+
+@dataclasses.dataclass(frozen=True)
+class ScoreCrawlConfig:
+  """experiments/score_crawl.py"""
+  truth: str = setting("runs/sample/crawl/truth.jsonl.gz", "truth file of "
+                       "make_sample_crawl")
+  workdir: str = setting("runs/sample/curate", "workdir of curate, run with "
+                         "--removed=ids")
+  output: str = setting("", "JSON file of all numbers; empty: score.json in "
+                        "the workdir")
+
+  def validate(self) -> None:
+    """Raises `ConfigError` at the first setting that cannot work."""
+    require(bool(self.truth), "truth is empty; give the truth.jsonl.gz of a "
+            "sample crawl.")
+    require(bool(self.workdir), "workdir is empty; give that of curate.")
 
 
 @dataclasses.dataclass(frozen=True)

@@ -1,0 +1,366 @@
+"""What the stages did to a crawl whose truth is known, in numbers.
+
+`score` compares the truth file of `sample_crawl` with the documents that
+`experiments/curate.py` wrote and with its records of what each stage removed
+(`--removed=ids`). Every page is where it stopped, its *fate*: the stage that
+removed it, "kept", or "lost" where nothing speaks of it any more, as of a
+broken record. A stage is judged on the pages that reached it.
+"""
+
+from __future__ import annotations
+
+import collections
+import dataclasses
+import gzip
+import json
+import pathlib
+from collections.abc import Iterable, Iterator
+from typing import Any
+
+import pyarrow.parquet as pq
+
+from llm_jax.config import ConfigError
+from llm_jax.data.crawl.pii import MARKS
+
+LONG_PAGE = 200  # characters: shorter pages do not tell their language
+NEAR = 0.85
+# Kinds of pages that hold an article, so whose whole text is known.
+_ARTICLES = ("article", "personal", "look_alike_numbers", "near_duplicate",
+             "exact_duplicate", "dump_copy")
+_CLEAN = ("article", "personal", "look_alike_numbers")
+_COPIES = ("exact", "minhash")
+_ORDER = ("lost", "read", "url", "extract", "language", "gopher_repetition",
+          "gopher_quality", "c4", "fineweb", "classifier", "exact", "minhash",
+          "lines", "decontaminate", "pii", "kept")
+_REACHED = {stage: frozenset(_ORDER[i:]) for i, stage in enumerate(_ORDER)}
+_NGRAM = 4  # words in a row that show that a passage is there
+
+
+@dataclasses.dataclass
+class Run:
+  """What is known of a run: the truth, and what became of each page."""
+  truth: dict[str, dict[str, Any]]
+  documents: dict[str, dict[str, Any]]
+  removed: dict[str, tuple[str, str]]  # id -> stage, reason
+  languages: dict[str, str]  # id -> as detected, where it got so far
+  wanted: frozenset[str]  # languages to keep; empty: all
+  bands: tuple[int, int]  # buckets, hashes
+
+  def fate(self, page: dict[str, Any]) -> str:
+    """Where a page stopped."""
+    if page["id"] in self.documents:
+      return "kept"
+    return self.removed.get(page["id"], ("lost", ""))[0]
+
+  def reached(self, page: dict[str, Any], stage: str) -> bool:
+    """Whether a page came as far as a stage."""
+    return self.fate(page) in _REACHED[stage]
+
+  def is_wanted(self, page: dict[str, Any]) -> bool:
+    """Whether its language is one of those that are kept."""
+    return not self.wanted or page["language"] in self.wanted
+
+
+def score(truth_path: str, curate_workdir: str) -> dict[str, Any]:
+  """Precision and recall of each stage of a run.
+
+  Args:
+    truth_path: truth.jsonl.gz of `make_sample_crawl`.
+    curate_workdir: workdir of the run, made with `--removed=ids` or `text`.
+
+  Returns:
+    Numbers by stage, fit for JSON.
+
+  Raises:
+    ConfigError: a file is missing, or the run kept no list of what it removed.
+  """
+  run = load(truth_path, curate_workdir)
+  return {"pages": len(run.truth), "fates": _fates(run),
+          "language": _language(run), "spam": _spam(run),
+          "near_duplicates": _near(run), "exact_duplicates": _exact(run),
+          "pii": _pii(run), "clutter": _clutter(run),
+          "articles": _articles(run), "charsets": _charsets(run)}
+
+
+def load(truth_path: str, curate_workdir: str) -> Run:
+  """Reads the truth and what a run left behind; raises as `score`."""
+  workdir = pathlib.Path(curate_workdir)
+  config_path = workdir / "config.json"
+  if not config_path.exists():
+    raise ConfigError(f"{config_path} does not exist; give the workdir of "
+                      "experiments.curate.")
+  config = json.loads(config_path.read_text(encoding="utf-8"))
+  if config["removed"] == "examples":
+    raise ConfigError(f"{workdir} has no list of what was removed; run "
+                      "experiments.curate with --removed=ids.")
+  truth = {page["id"]: page for page in _records([truth_path])}
+  removed = {record["id"]: (record["stage"], record["reason"])
+             for record in _records(_files(workdir / "removed"))}
+  documents = {record["id"]: record for record in _records(
+      _files(workdir / "documents"))}
+  languages = {record["id"]: record["language"] for record in _records(
+      _files(workdir / "filtered"))}
+  curate = config["curate"]
+  return Run(truth, documents, removed, languages,
+             frozenset(item.partition(":")[0] for item in curate["languages"]),
+             (curate["dedup"]["buckets"], curate["dedup"]["hashes"]))
+
+
+def _files(folder: pathlib.Path) -> list[str]:
+  return sorted(map(str, folder.glob("**/*.jsonl.gz"))) + sorted(
+      map(str, folder.glob("**/*.parquet")))
+
+
+def _records(paths: Iterable[str]) -> Iterator[dict[str, Any]]:
+  for path in paths:
+    if path.endswith(".parquet"):
+      yield from pq.read_table(path, columns=["id", "text", "language"]
+                               ).to_pylist()
+      continue
+    try:
+      with gzip.open(path, "rt", encoding="utf-8") as lines:
+        for line in lines:
+          yield json.loads(line)
+    except OSError as error:
+      raise ConfigError(f"{path} cannot be read: {error}.") from error
+
+
+def _ratio(part: int | float, whole: int | float) -> float | None:
+  """A share; None of nothing."""
+  return part / whole if whole else None
+
+
+def _fates(run: Run) -> dict[str, dict[str, int]]:
+  """Kind -> where its pages stopped, in the order of the stages."""
+  counts: dict[str, collections.Counter] = collections.defaultdict(
+      collections.Counter)
+  for page in run.truth.values():
+    kind = f"fault: {page['fault']}" if page["fault"] else page["kind"]
+    counts[kind][run.fate(page)] += 1
+  return {kind: {stage: counts[kind][stage] for stage in _ORDER
+                 if counts[kind][stage]} for kind in sorted(counts)}
+
+
+def _language(run: Run) -> dict[str, Any]:
+  """Of the pages whose language is known and that are long enough."""
+  pages = [page for page in run.truth.values()
+           if page["kind"] in (*_ARTICLES, "foreign")
+           and len(page["text"]) > LONG_PAGE and run.reached(page, "language")]
+  accepted = [page for page in pages if run.fate(page) != "language"]
+  wanted = [page for page in pages if run.is_wanted(page)]
+
+  def right(page: dict[str, Any]) -> bool:
+    # Of pages that a later filter removed, only the decision is known.
+    return run.is_wanted(page) and run.languages.get(
+        page["id"], page["language"]) == page["language"]
+
+  return {"pages": len(pages),
+          "precision": _ratio(sum(map(right, accepted)), len(accepted)),
+          "recall": _ratio(sum(map(right, accepted)), len(wanted)),
+          "recall_by_language": {
+              code: _ratio(sum(right(page) for page in accepted
+                               if page["language"] == code),
+                           sum(page["language"] == code for page in wanted))
+              for code in sorted({page["language"] for page in wanted})}}
+
+
+def _spam(run: Run) -> dict[str, Any]:
+  """By class of spam; precision is over all that was blocked."""
+  pages = [page for page in run.truth.values() if run.reached(page, "url")]
+  blocked = [page for page in pages if run.fate(page) == "url"]
+  classes = sorted({page["kind"] for page in pages
+                    if page["kind"].startswith("spam_")})
+  of_class = {kind: [page for page in pages if page["kind"] == kind]
+              for kind in classes}
+  return {
+      "blocked": len(blocked),
+      "precision": _ratio(sum(page["kind"].startswith("spam_")
+                              for page in blocked), len(blocked)),
+      "recall": {kind[len("spam_"):]: _ratio(
+          sum(run.fate(page) == "url" for page in members), len(members))
+          for kind, members in of_class.items()},
+      "removed_by_any_stage": {kind[len("spam_"):]: _ratio(
+          sum(run.fate(page) != "kept" for page in members), len(members))
+          for kind, members in of_class.items()}}
+
+
+def _pairs(run: Run, kinds: tuple[str, ...]
+           ) -> list[tuple[dict[str, Any], dict[str, Any]]]:
+  """Copies and what they are copies of, where both came to deduplication."""
+  pairs = []
+  for page in run.truth.values():
+    if page["kind"] in kinds:
+      source = run.truth[page["duplicate_of"]]
+      if run.reached(page, "exact") and run.reached(source, "exact"):
+        pairs.append((page, source))
+  return pairs
+
+
+def _found(run: Run, pair: tuple[dict[str, Any], dict[str, Any]]) -> bool:
+  return any(run.fate(page) in _COPIES for page in pair)
+
+
+def _near(run: Run) -> dict[str, Any]:
+  """Recall by similarity; precision over articles, whose copies are known."""
+  pairs = _pairs(run, ("near_duplicate",))
+  copies = {page["id"] for pair in _pairs(
+      run, ("near_duplicate", "exact_duplicate", "dump_copy")) for page in pair}
+  removed = [page for page in run.truth.values()
+             if page["kind"] in _ARTICLES and run.fate(page) == "minhash"]
+  near = [pair for pair in pairs if pair[0]["jaccard"] >= NEAR]
+  buckets, hashes = run.bands
+  bins = []
+  for low in range(50, 100, 5):
+    members = [pair for pair in pairs
+               if low <= 100 * min(pair[0]["jaccard"], 0.9999) < low + 5]
+    if members:
+      bins.append({
+          "from": low / 100, "pairs": len(members),
+          "recall": _ratio(sum(_found(run, pair) for pair in members),
+                           len(members)),
+          "theory": sum(1 - (1 - pair[0]["jaccard"]**hashes)**buckets
+                        for pair in members) / len(members)})
+  return {"pairs": len(pairs), "near_pairs": len(near),
+          "recall": _ratio(sum(_found(run, pair) for pair in near), len(near)),
+          "theory": _ratio(sum(1 - (1 - pair[0]["jaccard"]**hashes)**buckets
+                               for pair in near), len(near)),
+          "removed": len(removed),
+          "precision": _ratio(sum(page["id"] in copies for page in removed),
+                              len(removed)),
+          "bins": bins}
+
+
+def _exact(run: Run) -> dict[str, Any]:
+  """Copies of the same text on other hosts, with other surroundings."""
+  pairs = _pairs(run, ("exact_duplicate",))
+  removed = [page for page in run.truth.values()
+             if page["kind"] in _ARTICLES and run.fate(page) == "exact"]
+  members = {page["id"] for pair in _pairs(
+      run, ("exact_duplicate", "near_duplicate", "dump_copy"))
+      for page in pair}
+  return {"pairs": len(pairs),
+          "recall": _ratio(sum(_found(run, pair) for pair in pairs),
+                           len(pairs)),
+          "recall_of_exact_stage": _ratio(sum(
+              any(run.fate(page) == "exact" for page in pair)
+              for pair in pairs), len(pairs)),
+          "precision": _ratio(sum(page["id"] in members for page in removed),
+                              len(removed))}
+
+
+def _pii(run: Run) -> dict[str, Any]:
+  """Planted data in the documents that were kept; marks in all others."""
+  planted: collections.Counter = collections.Counter()
+  replaced: collections.Counter = collections.Counter()
+  missed: list[dict[str, str]] = []
+  clean, false, false_pages = 0, 0, []
+  for page in run.truth.values():
+    document = run.documents.get(page["id"])
+    if document is None or page["kind"] not in _ARTICLES:
+      continue
+    text = document["text"]
+    if not page["pii"]:
+      number = sum(text.count(mark) for mark in MARKS)
+      clean += 1
+      false += number
+      if number:
+        false_pages.append(page["id"])
+    for item in page["pii"]:
+      before = item["sentence"].partition(item["value"])[0].strip()
+      if before not in text:
+        continue  # the sentence did not come so far
+      planted[item["class"]] += 1
+      if item["value"] not in text:
+        replaced[item["class"]] += 1
+      else:
+        missed.append({"class": item["class"], "value": item["value"]})
+  return {"planted": planted.total(), "clean_documents": clean,
+          "recall": _ratio(replaced.total(), planted.total()),
+          "recall_by_class": {name: _ratio(replaced[name], planted[name])
+                              for name in sorted(planted)},
+          "false_per_1000": _ratio(1000 * false, clean),
+          "false_pages": false_pages[:10], "missed": missed[:10]}
+
+
+def _clutter(run: Run) -> dict[str, Any]:
+  """Pages without an article that are gone; articles free of what was around.
+  """
+  result = {}
+  for kind in ("boilerplate", "noise"):
+    pages = [page for page in run.truth.values() if page["kind"] == kind]
+    gone = collections.Counter(page["detail"] for page in pages
+                               if run.fate(page) != "kept")
+    of = collections.Counter(page["detail"] for page in pages)
+    result[f"{kind}_pages_removed"] = _ratio(gone.total(), of.total())
+    result[f"{kind}_by_detail"] = {detail: _ratio(gone[detail], of[detail])
+                                   for detail in sorted(of)}
+  kept = [page for page in run.truth.values()
+          if page["kind"] in _ARTICLES and page["id"] in run.documents]
+  free = sum(not any(line in run.documents[page["id"]]["text"]
+                     for line in page["boilerplate"]) for page in kept)
+  result["articles_free_of_boilerplate"] = _ratio(free, len(kept))
+  return result
+
+
+def _articles(run: Run) -> dict[str, Any]:
+  """Articles that survive, and how much of their text."""
+  families = collections.defaultdict(set)
+  for page in run.truth.values():
+    families[page["duplicate_of"] or page["id"]].add(page["id"])
+  pages = [page for page in run.truth.values() if page["kind"] in _CLEAN
+           and not page["fault"] and run.is_wanted(page)]
+  # One of a family of copies stays, and it need not be the first.
+  lost: collections.Counter = collections.Counter()
+  for page in pages:
+    fate = run.fate(page)
+    if fate in _COPIES and any(member in run.documents
+                               for member in families[page["id"]]):
+      continue
+    if fate != "kept":
+      lost[fate] += 1
+  kept = [page for page in pages if page["id"] in run.documents
+          and not page["charset_fault"] and not page["pii"]]
+  found = total = extra = written = 0
+  for page in kept:
+    text = run.documents[page["id"]]["text"]
+    surviving, characters = coverage(page["text"], text)
+    found, total = found + surviving, total + characters
+    same, characters = coverage(text, page["text"])
+    extra, written = extra + characters - same, written + characters
+  return {"pages": len(pages),
+          "survive": _ratio(len(pages) - lost.total(), len(pages)),
+          "lost_at": {stage: lost[stage] for stage in _ORDER if lost[stage]},
+          "characters_survive": _ratio(found, total),
+          "characters_of_others": _ratio(extra, written)}
+
+
+def _charsets(run: Run) -> dict[str, Any]:
+  """Pages with a wrong or missing charset whose text came out right."""
+  faults = collections.defaultdict(list)
+  for page in run.truth.values():
+    if page["charset_fault"] and page["id"] in run.documents:
+      found, total = coverage(page["text"],
+                              run.documents[page["id"]]["text"])
+      faults[page["charset_fault"]].append(found >= 0.97 * total)
+  return {"pages": sum(map(len, faults.values())),
+          "repaired": _ratio(sum(map(sum, faults.values())),
+                             sum(map(len, faults.values()))),
+          "by_fault": {fault: _ratio(sum(results), len(results))
+                       for fault, results in sorted(faults.items())}}
+
+
+def coverage(text: str, other: str) -> tuple[int, int]:
+  """Characters of the words of `text` that `other` has too, and of all.
+
+  A word counts as found where it stands in a run of four that the other text
+  has somewhere.
+  """
+  words, others = text.split(), other.split()
+  runs = {tuple(others[i:i + _NGRAM])
+          for i in range(max(len(others) - _NGRAM + 1, 1))}
+  found = [False] * len(words)
+  for i in range(max(len(words) - _NGRAM + 1, 1)):
+    if tuple(words[i:i + _NGRAM]) in runs:
+      found[i:i + _NGRAM] = [True] * len(words[i:i + _NGRAM])
+  return (sum(len(word) for word, there in zip(words, found) if there),
+          sum(map(len, words)))
