@@ -65,6 +65,8 @@ def read_records(window: Window, limit: int,
   while more:
     try:
       yield from _in_member(window, limit, report)
+      if window.cut and not window.position and not window.buffer:
+        report("truncated", window.member, "the file ends in a gzip header")
       more = window.next_member()
     except Damaged as error:
       report("corrupt_gzip", window.member, str(error))
@@ -80,7 +82,8 @@ def _in_member(window: Window, limit: int,
     head = window.find(_BLANK, within=_MAX_HEADER)
     header = bytes(window.buffer[:max(head, 0)])
     length, kind = _LENGTH.search(header), _TYPE.search(header)
-    if head < 0 and window.cut:
+    if head < 0 and len(window.buffer) <= _MAX_HEADER and (
+        window.cut or not window.compressed):
       report("truncated", offset, "the file ends in a record's header")
       return
     if not (header.startswith(b"WARC/") and length and kind):
@@ -127,12 +130,12 @@ def _skip_blank(window: Window) -> bool:
 
 
 def _ends_well(window: Window, size: int) -> bool:
-  """Whether a record of `size` bytes is followed by another, or by nothing."""
-  more = window.need(size + len(_NEXT))
-  after = window.buffer[size:size + len(_NEXT)].lstrip(b"\r\n")
-  if not more:
-    return not after and not window.cut
-  return b"WARC/".startswith(after[:len(b"WARC/")])
+  """Whether a record of `size` bytes is followed by what ends one."""
+  if not window.need(size + len(_NEXT)) and window.cut:
+    return False
+  after = window.buffer[size:size + len(_NEXT)]
+  rest = after.lstrip(b"\r\n")
+  return after.startswith(_BLANK) or not rest or rest.startswith(b"WARC/")
 
 
 def page(record: RawRecord, limit: int, report: Report) -> Page | None:

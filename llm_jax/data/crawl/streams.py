@@ -172,8 +172,9 @@ class _Gzip:
         block = self._zlib.decompress(given, size)
       except zlib.error as error:
         raise Damaged(str(error)) from error
-      self._input = self._zlib.unconsumed_tail
-      self.end += len(given) - len(self._input) - len(self._zlib.unused_data)
+      self._input = (self._zlib.unused_data if self._zlib.eof
+                     else self._zlib.unconsumed_tail)
+      self.end += len(given) - len(self._input)
       if block:
         return block
     return b""
