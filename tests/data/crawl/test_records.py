@@ -6,7 +6,6 @@ import random
 import zlib
 
 import pytest
-import warc_files
 from warc_files import html, numbered, warc
 from warcio.archiveiterator import ArchiveIterator
 
@@ -255,9 +254,9 @@ def test_what_is_no_crawl_gives_no_page(data):
     b"", b"\r\n\r\n", b"HTTP/1.1\r\n\r\nx", b"<html>no HTTP</html>",
     b"HTTP/1.1 200 OK\r\nx: " + b"y" * 100_000 + b"\r\n\r\nx"])
 def test_a_response_that_is_no_http(block):
-  record = (b"WARC/1.0\r\nWARC-Type: response\r\nContent-Type: application/http;"
-            b" msgtype=response\r\nContent-Length: %d\r\n\r\n%s\r\n\r\n"
-            % (len(block), block))
+  record = (b"WARC/1.0\r\nWARC-Type: response\r\n"
+            b"Content-Type: application/http; msgtype=response\r\n"
+            b"Content-Length: %d\r\n\r\n%s\r\n\r\n" % (len(block), block))
   found, reports = pages(record + numbered(1, gzip=False)[0])
   assert len(found) == 1
   assert reports == [("bad_http", 0)]
@@ -268,7 +267,3 @@ def test_a_page_that_the_crawler_cut_is_kept_and_counted():
                        warc_headers={"WARC-Truncated": "length"})
   found, reports = pages(data)
   assert len(found) == 1 and reports == [("warc_truncated", offsets[0])]
-
-
-def test_paragraph_is_prose():
-  assert len(warc_files.PARAGRAPH.split()) > 15

@@ -1,4 +1,4 @@
-"""WARC files for tests, written with warcio: not the library that reads them."""
+"""WARC files for tests, written with warcio, which does not read them."""
 
 import io
 
@@ -9,8 +9,8 @@ pytest.importorskip("warcio", reason="the reference extra writes these files")
 from warcio.statusandheaders import StatusAndHeaders  # noqa: E402
 from warcio.warcwriter import WARCWriter  # noqa: E402
 
-PARAGRAPH = ("The lighthouse was built of granite in four years, and its keeper "
-             "climbed the stairs twice each night to trim the lamp. ")
+PARAGRAPH = ("The lighthouse was built of granite in four years, and its "
+             "keeper climbed the stairs twice each night to trim the lamp. ")
 
 
 def html(body: str) -> str:
