@@ -123,9 +123,9 @@ def _write_file(output: pathlib.Path, path: str, pages: list[Page],
   target.parent.mkdir(parents=True, exist_ok=True)
   part = target.with_name(target.name + ".part")
   with open(part, "wb") as stream:
-    stream.write(warc_writer.info_record(
+    stream.write(warc_writer.compressed(warc_writer.info_record(
         maker.record_id(f"info:{path}"), _date(0), isPartOf="sample crawl",
-        description="Pages made of Wikipedia's introductions (CC BY-SA 4.0)"))
+        description="Pages made of Wikipedia's introductions (CC BY-SA 4.0)")))
     for number, page in enumerate(pages, start=1):
       stream.write(maker.record(page))
       truth.write(json.dumps(_truth(page), ensure_ascii=False).encode() + b"\n")

@@ -20,13 +20,12 @@ def info_record(record_id: str, date: str, **fields: str) -> bytes:
     **fields: further lines.
 
   Returns:
-    A gzip member.
+    The record, not compressed.
   """
   lines = {"software": SOFTWARE, "format": "WARC File Format 1.1", **fields}
   content = "".join(f"{name}: {text}\r\n" for name, text in lines.items())
-  return gzip.compress(_record(
-      WarcRecordType.warcinfo, record_id, date,
-      {"Content-Type": "application/warc-fields"}, content.encode()), mtime=0)
+  return _record(WarcRecordType.warcinfo, record_id, date,
+                 {"Content-Type": "application/warc-fields"}, content.encode())
 
 
 def http_record(record_id: str, date: str, url: str, head: str, payload: bytes,
