@@ -10,6 +10,7 @@ which `multiprocessing` forbids children.
 
 from __future__ import annotations
 
+import faulthandler
 import fcntl
 import gc
 import logging
@@ -150,6 +151,7 @@ def _serve(function: Callable[[str], str], requests: int, replies: int,
   for number in (signal.SIGINT, signal.SIGTERM, signal.SIGALRM):
     signal.signal(number, signal.SIG_DFL)
   logging.disable(logging.CRITICAL)
+  faulthandler.disable()  # a parser's crash is counted, not printed
   _be_killed_first()
   # Pages leave little behind that only a collection can free.
   gc.freeze()
