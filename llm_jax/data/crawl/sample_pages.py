@@ -27,6 +27,7 @@ class Strings:
   share: str
   subscribe: str
   comments: str
+  replies: tuple[str, ...]
 
 
 _EN = Strings(
@@ -37,7 +38,8 @@ _EN = Strings(
     "Accept all", "All rights reserved. Imprint | Privacy policy | Terms of "
     "use | Sitemap", "You may also like", "By", "Share on Facebook | Share on "
     "X | Print", "Subscribe to our newsletter and never miss a story",
-    "Leave a comment")
+    "Leave a comment", ("Thanks for sharing!", "Great post, very helpful.",
+                        "Does anybody have a picture?", "Following."))
 _FR = Strings(
     ("Accueil", "Actualités", "Culture", "Sciences", "Voyages", "À propos",
      "Contact", "Archives", "Boutique", "Connexion", "Inscription", "Aide"),
@@ -47,7 +49,8 @@ _FR = Strings(
     "Confidentialité | Conditions d'utilisation | Plan du site",
     "À lire également", "Par", "Partager sur Facebook | Partager sur X | "
     "Imprimer", "Abonnez-vous à notre lettre d'information",
-    "Laisser un commentaire")
+    "Laisser un commentaire", ("Merci pour le partage !", "Super, très utile.",
+                               "Quelqu'un a une photo ?", "Je suis le sujet."))
 _ES = Strings(
     ("Inicio", "Noticias", "Cultura", "Ciencia", "Viajes", "Quiénes somos",
      "Contacto", "Archivo", "Tienda", "Entrar", "Registrarse", "Ayuda"),
@@ -56,7 +59,9 @@ _ES = Strings(
     "Aceptar todas", "Todos los derechos reservados. Aviso legal | Privacidad "
     "| Condiciones de uso | Mapa del sitio", "También le puede interesar",
     "Por", "Compartir en Facebook | Compartir en X | Imprimir",
-    "Suscríbase a nuestro boletín", "Deje un comentario")
+    "Suscríbase a nuestro boletín", "Deje un comentario",
+    ("¡Gracias por compartir!", "Muy útil, gracias.",
+     "¿Alguien tiene una foto?", "Sigo el tema."))
 STRINGS = {"en": _EN, "fr": _FR, "es": _ES}
 _AUTHORS = ("A. Keller", "M. Novak", "J. Haas", "C. Moreau", "L. Ortega",
             "S. Evans", "P. Lindgren", "R. Okafor")
@@ -224,13 +229,15 @@ def _encyclopedia(rng: random.Random, said: Strings, title: str,
 
 def _forum(rng: random.Random, said: Strings, title: str,
            sections: list[Section]) -> str:
-  posts = "\n".join(
-      f'<div class="post" id="p{rng.randrange(99999)}">'
-      f'<div class="postprofile"><a href="/u/{rng.randrange(999)}">'
-      f"user{rng.randrange(9999)}</a></div>"
-      f'<div class="postbody"><div class="content">'
-      f"{paragraphs_html([section])}</div></div></div>"
-      for section in sections)
+  """A long first post, and short answers to it."""
+  def post(body: str) -> str:
+    return (f'<div class="post" id="p{rng.randrange(99999)}">'
+            f'<div class="postprofile"><a href="/u/{rng.randrange(999)}">'
+            f'user{rng.randrange(9999)}</a></div><div class="postbody">'
+            f'<div class="content">{body}</div></div></div>')
+  answers = [post(f"<p>{reply}</p>") for reply in rng.sample(
+      said.replies, rng.randrange(1, len(said.replies)))]
+  posts = "\n".join([post(paragraphs_html(sections)), *answers])
   return (f'<div id="page-body" class="thread"><h2 class="topic-title">{title}'
           f'</h2>\n{posts}\n<div class="pagination">1 2 3 &raquo;</div></div>')
 
