@@ -26,7 +26,7 @@ def pages():
   yield "comments", html("<!--" * 100_000)
   yield "scripts", html("<script>" * 100_000)
   yield "brackets", html("<" * 1_000_000)
-  yield "paragraphs", html("<p>x</p>" * 100_000)
+  yield "paragraphs", html("<p>x</p>" * 20_000)
   yield "binary", b"<html><body>" + bytes(range(256)) * 4000
 
 
