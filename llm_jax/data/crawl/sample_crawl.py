@@ -382,7 +382,8 @@ class _Maker:
     teasers = [lead.text[:rng.randrange(60, 90)] + "…"
                for lead in self._some(rng, language, rng.randrange(3, 8))]
     # A site looks alike on all of its pages.
-    layout = random.Random(page.host).choice(sample_pages.LAYOUTS)
+    layout, = random.Random(page.host).choices(
+        list(sample_pages.LAYOUTS), list(sample_pages.LAYOUTS.values()))
     text = sample_pages.render(rng, layout, page.language, page.host,
                                page.title, list(page.sections), teasers,
                                charset)

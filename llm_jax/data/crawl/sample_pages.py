@@ -1,8 +1,10 @@
-"""HTML around an article, as sites have it: five kinds of site.
+"""HTML around an article, as sites have it: six kinds of site.
 
 Menus, scripts, styles, data for search engines, cookie banners, side columns
-with links and teasers of other articles, comments, footers. Everything is
-drawn from the page's own random numbers.
+with links and teasers of other articles, comments, footers; within an article
+links, emphasis and pointers to others. One kind is as pages were twenty years
+ago: tables, line breaks, and no name that would tell what a part is for.
+Everything is drawn from the page's own random numbers.
 """
 
 from __future__ import annotations
@@ -12,7 +14,10 @@ import html
 import json
 import random
 
-LAYOUTS = ("blog", "news", "encyclopedia", "forum", "shop")
+# Kinds of site, and how common they are.
+LAYOUTS = {"blog": 2, "news": 2, "encyclopedia": 2, "forum": 2, "shop": 2,
+           "old": 1}
+_LINKED, _STRONG = 0.02, 0.01  # words of a paragraph
 
 
 @dataclasses.dataclass(frozen=True)
@@ -93,7 +98,7 @@ def render(rng: random.Random, layout: str, language: str, host: str,
   said = STRINGS.get(language, _EN)
   menu = rng.sample(said.menu, rng.randrange(6, len(said.menu) + 1))
   body = {"blog": _blog, "news": _news, "encyclopedia": _encyclopedia,
-          "forum": _forum, "shop": _shop}[layout](
+          "forum": _forum, "shop": _shop, "old": _old}[layout](
               rng, said, html.escape(title), sections)
   parts = [
       "<!DOCTYPE html>",
@@ -117,15 +122,27 @@ def frame(rng: random.Random, language: str, host: str, title: str, body: str,
       _scripts(rng), "</body>", "</html>"])
 
 
-def paragraphs_html(sections: list[Section], tag: str = "h2") -> str:
+def _article(rng: random.Random, sections: list[Section], tag: str = "h2"
+             ) -> str:
   """Sections as headings and paragraphs."""
   lines = []
   for section in sections:
     if section.heading:
       lines.append(f"<{tag}>{html.escape(section.heading)}</{tag}>")
-    lines += [f"<p>{html.escape(text, quote=False)}</p>"
-              for text in section.paragraphs]
+    lines += [f"<p>{_inline(rng, text)}</p>" for text in section.paragraphs]
   return "\n".join(lines)
+
+
+def _inline(rng: random.Random, text: str) -> str:
+  """A paragraph with some words linked or emphasised."""
+  words = html.escape(text, quote=False).split(" ")
+  for i, word in enumerate(words):
+    chance = rng.random()
+    if word.isalpha() and chance < _LINKED:
+      words[i] = f'<a href="/tag/{rng.randrange(9999)}">{word}</a>'
+    elif word.isalpha() and chance < _LINKED + _STRONG:
+      words[i] = rng.choice(("<b>{}</b>", "<em>{}</em>")).format(word)
+  return " ".join(words)
 
 
 def _head(rng: random.Random, host: str, title: str, charset: str) -> str:
@@ -179,6 +196,20 @@ def _footer(rng: random.Random, said: Strings, host: str) -> str:
           f"{host}. {said.footer}</p></footer>")
 
 
+def _old(rng: random.Random, said: Strings, title: str,
+         sections: list[Section]) -> str:
+  """Tables and line breaks."""
+  body = "<br><br>\n".join(
+      (f"<b>{html.escape(section.heading)}</b><br>" if section.heading and not i
+       else "") + _inline(rng, text)
+      for section in sections for i, text in enumerate(section.paragraphs))
+  links = "<br>".join(f'<a href="/{rng.randrange(99)}.htm">{item}</a>'
+                      for item in said.menu[:6])
+  return ('<table width="100%" border="0"><tr><td width="20%" valign="top">'
+          f'{links}</td><td valign="top"><font size="5">{title}</font><br><br>'
+          f"\n{body}\n<hr>{said.share}</td></tr></table>")
+
+
 def _scripts(rng: random.Random) -> str:
   lines = "\n".join(f"var v{i} = {rng.randrange(1 << 30)}; if (v{i} > 3) {{ "
                     f"document.cookie = 'k{i}=' + v{i}; }}"
@@ -196,7 +227,7 @@ def _blog(rng: random.Random, said: Strings, title: str,
           sections: list[Section]) -> str:
   return (f'<main id="main"><article class="post hentry"><h1 class="entry-title'
           f'">{title}</h1>{_byline(rng, said)}\n<div class="entry-content">\n'
-          f"{paragraphs_html(sections)}\n</div>\n"
+          f"{_article(rng, sections)}\n</div>\n"
           f'<div class="share-buttons">{said.share}</div></article>\n'
           f'<section id="comments"><h3>{said.comments}</h3><form>'
           "<textarea></textarea><button>OK</button></form></section></main>")
@@ -208,7 +239,7 @@ def _news(rng: random.Random, said: Strings, title: str,
           f"{_byline(rng, said)}\n"
           f'<figure><img src="/img/{rng.randrange(9999)}.jpg" alt=""></figure>'
           f'\n<div class="story-body article-body">\n'
-          f'{paragraphs_html(sections, "h3")}\n</div>'
+          f'{_article(rng, sections, "h3")}\n</div>'
           f'<div class="social">{said.share}</div></div>')
 
 
@@ -223,7 +254,7 @@ def _encyclopedia(rng: random.Random, said: Strings, title: str,
           f'</h1><table class="infobox">\n{rows}\n</table>\n'
           f'<div id="toc" class="toc"><ul>\n{toc}\n</ul></div>\n'
           f'<div id="bodyContent" class="mw-parser-output">\n'
-          f"{paragraphs_html(sections)}\n</div>\n"
+          f"{_article(rng, sections)}\n</div>\n"
           f'<div id="catlinks">{said.menu[0]} | {said.menu[7]}</div></div>')
 
 
@@ -237,7 +268,7 @@ def _forum(rng: random.Random, said: Strings, title: str,
             f'<div class="content">{body}</div></div></div>')
   answers = [post(f"<p>{reply}</p>") for reply in rng.sample(
       said.replies, rng.randrange(1, len(said.replies)))]
-  posts = "\n".join([post(paragraphs_html(sections)), *answers])
+  posts = "\n".join([post(_article(rng, sections)), *answers])
   return (f'<div id="page-body" class="thread"><h2 class="topic-title">{title}'
           f'</h2>\n{posts}\n<div class="pagination">1 2 3 &raquo;</div></div>')
 
@@ -249,5 +280,5 @@ def _shop(rng: random.Random, said: Strings, title: str,
           f'<div class="price">{rng.randrange(5, 300)}.{rng.randrange(10, 99)}'
           ' EUR <button class="add-to-cart">+</button></div>\n'
           '<div class="product-description description">\n'
-          f'{paragraphs_html(sections, "h3")}\n</div>\n<table class="specs">'
+          f'{_article(rng, sections, "h3")}\n</div>\n<table class="specs">'
           f"<tr><td>SKU</td><td>{rng.randrange(10**6)}</td></tr></table></main>")
