@@ -118,7 +118,7 @@ class Watch(PipelineStep):
 
 # Counted by Watch itself, or of no interest to a reader of the funnel.
 _KNOWN_STATS = {"total", "forwarded", "dropped", "doc_len", "doc_len_tokens",
-                "batches", "extracted"}
+                "batches", "extracted", "documents"}
 
 
 class Tally:
