@@ -75,7 +75,7 @@ def _bits_per_byte(config: EvaluateConfig, params: Any, model: Any,
   """Of token shards as they are, or of raw text, tokenised in passing."""
   import tempfile
 
-  from llm_jax.data import documents, token_shards
+  from llm_jax.data import documents, shard_writer, token_shards
   data = config.data
   if data.validation_path:  # then the rest need not be read
     data = dataclasses.replace(data, path=data.validation_path,
@@ -87,7 +87,7 @@ def _bits_per_byte(config: EvaluateConfig, params: Any, model: Any,
   chosen = (("train", document) for side, document in
             documents.split_corpus(data, config.seed) if side == split)
   with tempfile.TemporaryDirectory() as directory:
-    token_shards.write_shards(chosen, tokenizer, directory,
+    shard_writer.write_shards(chosen, tokenizer, directory,
                               progress=lambda line: None)
     shards = token_shards.TokenShards.open(directory)
     return _shards_bits(config, params, model, shards, "train")

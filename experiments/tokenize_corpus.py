@@ -4,12 +4,15 @@
       --tokenizer=runs/tokenizer --output=runs/shards
 
 Shards that are there already, made from the same files with the same tokenizer
-and settings, are kept as they are.
+and settings, are kept as they are. A run that was stopped goes on after the
+last shard that it finished. `--verify` reads finished shards and compares them
+with their checksums.
 """
 
 from __future__ import annotations
 
 import hashlib
+import os
 import time
 from typing import Any
 
@@ -28,10 +31,12 @@ def run(config: TokenizeCorpusConfig) -> dict[str, Any]:
     ConfigError: text that is missing or cannot be read, or a tokenizer or an
       output that is not one.
   """
-  from llm_jax.data import documents, token_shards
+  from llm_jax.data import documents, shard_writer, token_shards
   from llm_jax.tokenizer.loading import load_tokenizer
 
   config.validate()
+  if config.verify:
+    return _verify(config.output)
   start = time.monotonic()
   tokenizer = load_tokenizer(config.tokenizer)
   fingerprint = hashlib.sha256(repr((
@@ -43,16 +48,26 @@ def run(config: TokenizeCorpusConfig) -> dict[str, Any]:
   meta = _finished(config.output, fingerprint)
   skipped = meta is not None
   if meta is None:
-    meta = token_shards.write_shards(
+    meta = shard_writer.write_shards(
         documents.split_corpus(config.data, config.seed),
         tokenizer, config.output, tokens_per_shard=config.tokens_per_shard,
-        fingerprint=fingerprint)
+        fingerprint=fingerprint,
+        num_workers=config.num_workers or os.cpu_count() or 1)
   for split, counts in meta["splits"].items():
     print(f"tokenize: {split}: {counts['num_documents']:,} documents, "
           f"{counts['num_bytes']:,} bytes, {counts['num_tokens']:,} tokens in "
           f"{config.output}" + (" (there already)" if skipped else ""))
   return {**meta, "path": config.output, "skipped": skipped,
           "seconds": time.monotonic() - start}
+
+
+def _verify(output: str) -> dict[str, Any]:
+  """Compares the files of `output` with their checksums; its meta.json."""
+  from llm_jax.data.token_shards import TokenShards
+  shards = TokenShards.open(output)
+  print(f"tokenize: {shards.verify()} files of {output} are as they were "
+        "written")
+  return {**shards.meta, "path": output}
 
 
 def _finished(output: str, fingerprint: str) -> dict[str, Any] | None:

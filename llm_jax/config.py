@@ -47,11 +47,16 @@ class TokenizeCorpusConfig:
   tokenizer: str = setting("runs/tokenizer", "tokenizer directory or file")
   output: str = setting("runs/shards", "directory the token shards go to")
   tokens_per_shard: int = setting(100_000_000, "tokens in one shard file")
+  num_workers: int = setting(0, "processes that encode; 0: one for each core")
+  verify: bool = setting(False, "only read the shards at output and compare "
+                         "them with their checksums")
   seed: int = setting(0, "decides which documents are held out")
 
   def validate(self) -> None:
     """Raises `ConfigError` at the first setting that cannot work."""
     self.data.validate()
+    require(self.num_workers >= 0, f"num_workers is {self.num_workers}; it "
+            "cannot be negative (0 is one for each core).")
     require(self.tokens_per_shard > 0, f"tokens_per_shard is "
             f"{self.tokens_per_shard}; it must be positive.")
 

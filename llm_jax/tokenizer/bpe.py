@@ -80,6 +80,28 @@ class BpeTokenizer(Tokenizer):
     ids = self._encoding.encode_to_numpy(text, disallowed_special=())
     return ids.astype(np.int32)
 
+  def encode_joined(self, texts: Sequence[str]
+                    ) -> tuple[np.ndarray, np.ndarray]:
+    """Ids of each text, one after the other, and how many each has.
+
+    All are encoded in one call, with a special token between them that none
+    of them spells: a call for each would take a sixth longer for short texts,
+    and would hold Python's lock in between.
+    """
+    # One that no end and beginning of its own can make: not "aa", but "<a>".
+    border = next((name for name in self.special_tokens if not any(
+        name.startswith(name[i:]) for i in range(1, len(name)))), "")
+    joined = without_surrogates(border.join(texts)) if border else ""
+    if (not joined or joined.count(border) != len(texts) - 1
+        or _LONG_SPACES.search(joined)):
+      return super().encode_joined(texts)
+    ids = self._encoding.encode_to_numpy(
+        joined, allowed_special={border}, disallowed_special=())
+    is_border = ids == self.special_tokens[border]
+    ends = np.append(np.flatnonzero(is_border), len(ids))
+    return (ids[~is_border].astype(np.int32),
+            np.diff(ends, prepend=-1).astype(np.int64) - 1)
+
   def token_bytes(self, token_id: int) -> bytes:
     """The bytes of one id; ValueError if it is outside the vocabulary."""
     try:

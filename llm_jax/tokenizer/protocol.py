@@ -14,7 +14,7 @@ from __future__ import annotations
 import os
 import re
 import types
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from typing import Protocol
 
@@ -26,6 +26,9 @@ from llm_jax.config import ConfigError
 _ENDOFTEXT_NAMES = (
     "<|endoftext|>", "<|end_of_text|>", "<｜end▁of▁sentence｜>", "</s>",
     "<eos>")
+
+
+_GROUP_CHARACTERS = 1 << 20
 
 
 class Tokenizer(Protocol):
@@ -91,17 +94,30 @@ class Tokenizer(Protocol):
     """`encode_text` as an int32 array [num_tokens]."""
     return np.asarray(self.encode_text(text), np.int32)
 
+  def encode_joined(self, texts: Sequence[str]
+                    ) -> tuple[np.ndarray, np.ndarray]:
+    """Ids of each text, one after the other, and how many each has.
+
+    Returns:
+      (ids int32 [sum of lengths], lengths int64 [num_texts])
+    """
+    arrays = [self.encode_array(text) for text in texts]
+    lengths = np.asarray([len(array) for array in arrays], np.int64)
+    return (np.concatenate(arrays) if arrays else np.zeros(0, np.int32),
+            lengths)
+
   def encode_batch(self, texts: Iterable[str], *,
                    num_threads: int | None = None) -> list[np.ndarray]:
     """Ids of each text, nothing special, as int32 arrays [num_tokens].
 
-    The encoders release Python's lock, so threads do run at once.
+    Encoders release Python's lock while they encode. Threads are given many
+    texts at a time, so that they do not spend it waiting for that lock.
     """
     num_threads = num_threads or os.cpu_count() or 1
-    if num_threads == 1:
-      return [self.encode_array(text) for text in texts]
     with ThreadPoolExecutor(num_threads) as pool:
-      return list(pool.map(self.encode_array, texts))
+      encoded = pool.map(self.encode_joined, _groups(texts))
+      return [array for ids, lengths in encoded
+              for array in np.split(ids, np.cumsum(lengths)[:-1])]
 
   def decode_bytes(self, ids: Sequence[int] | np.ndarray) -> bytes:
     """The bytes of `ids`, which need not be whole characters."""
@@ -125,6 +141,19 @@ class Tokenizer(Protocol):
         "this tokenizer has no token between documents (looked for "
         f"{', '.join(_ENDOFTEXT_NAMES)}); add '<|endoftext|>' to "
         "tokenizer.special_tokens and train it again.")
+
+
+def _groups(texts: Iterable[str]) -> Iterator[list[str]]:
+  """Texts in lists of about `_GROUP_CHARACTERS`."""
+  group, characters = [], 0
+  for text in texts:
+    group.append(text)
+    characters += len(text) + 1
+    if characters >= _GROUP_CHARACTERS:
+      yield group
+      group, characters = [], 0
+  if group:
+    yield group
 
 
 def id_list(ids: Sequence[int] | np.ndarray) -> list[int]:

@@ -11,7 +11,8 @@ import pytest
 from llm_jax.config import ConfigError
 from llm_jax.data import pipeline
 from llm_jax.data.documents import Document
-from llm_jax.data.token_shards import TokenShards, write_shards
+from llm_jax.data.shard_writer import write_shards
+from llm_jax.data.token_shards import TokenShards
 
 SEQ_LEN, BATCH = 16, 8
 TEXTS = [f"doc {i} " + "abcdefgh" * (i * i % 11) for i in range(40)]

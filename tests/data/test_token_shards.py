@@ -9,12 +9,9 @@ import pytest
 
 from llm_jax.config import ConfigError
 from llm_jax.data.documents import Document
+from llm_jax.data.shard_writer import write_shards
 from llm_jax.data.token_shards import (
-  TokenShards,
-  read_meta,
-  tokenizer_fingerprint,
-  write_shards,
-)
+    TokenShards, read_meta, tokenizer_fingerprint)
 
 TEXTS = [f"Document {i}: " + "é <|endoftext|> " * (i % 7) for i in range(60)]
 PAIRS = [("validation" if i % 5 == 0 else "train", Document(text, f"t{i}"))
@@ -164,8 +161,8 @@ def test_a_tokenizer_that_makes_document_starts_of_text_is_refused(tmp_path):
 
 
 def test_progress_tells_speed_and_time_left(tmp_path, monkeypatch):
-  monkeypatch.setattr("llm_jax.data.token_shards.PROGRESS_SECONDS", 0.0)
-  monkeypatch.setattr("llm_jax.data.token_shards.CHUNK_DOCUMENTS", 10)
+  monkeypatch.setattr("llm_jax.data.shard_writer.PROGRESS_SECONDS", 0.0)
+  monkeypatch.setattr("llm_jax.data.shard_writer.BATCH_DOCUMENTS", 10)
   lines = []
   pairs = [("train", Document(text, "t", (i + 1) / 60))
            for i, text in enumerate(TEXTS)]

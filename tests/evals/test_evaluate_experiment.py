@@ -18,7 +18,7 @@ from llm_jax.config import (
   TokenizerConfig,
 )
 from llm_jax.data.documents import Document
-from llm_jax.data.token_shards import write_shards
+from llm_jax.data.shard_writer import write_shards
 from llm_jax.model.params import init_params
 from llm_jax.tokenizer.bpe import train_bpe
 from llm_jax.training.checkpoints import TOKENIZER, Checkpointer

@@ -136,6 +136,33 @@ def test_batches_keep_order_and_type(bpe, hard_texts):
   assert bpe.encode_batch([]) == []
 
 
+def test_joined_is_each_on_its_own(bpe, hard_texts):
+  first = next(iter(bpe.special_tokens))
+  spelled = [text for text in hard_texts if first in text]
+  others = [text for text in hard_texts if first not in text]
+  assert spelled and others
+  for texts in (others, hard_texts, [], [""], ["", "", "a"], ["a  ", " \n b"],
+                ["a\ud83d", "b"], ["x" + " " * 100_001, "y"]):
+    ids, lengths = bpe.encode_joined(texts)
+    assert lengths.tolist() == [len(bpe.encode(text)) for text in texts]
+    assert ids.tolist() == [i for text in texts for i in bpe.encode(text)]
+    assert ids.dtype == np.int32 and lengths.dtype == np.int64
+  doubled = BpeTokenizer(bpe.ranks, {"aa": 2000}, bpe.pattern)
+  assert doubled.encode_joined(["a", "b"])[0].tolist() == [97, 98]
+  without = train_bpe(["ab ab"], TokenizerConfig(
+      vocab_size=257, special_tokens=()))
+  assert without.encode_joined(["ab", "", "a"])[1].tolist() == [1, 0, 1]
+
+
+def test_part_of_a_special_token_at_a_border(bpe):
+  first = next(iter(bpe.special_tokens))
+  texts = [first[:5], first[5:], "x" + first[:-1], first[-1:] + "y"]
+  ids, lengths = bpe.encode_joined(texts)
+  assert [bpe.decode(part) for part in
+          np.split(ids, np.cumsum(lengths)[:-1])] == texts
+  assert bpe.special_tokens[first] not in ids
+
+
 def test_lone_surrogates_become_replacement_characters(bpe):
   assert bpe.decode(bpe.encode("a\ud83db")) == "a\ufffdb"
   assert bpe.encode_array("a\ud83db").tolist() == bpe.encode("a\ufffdb")
