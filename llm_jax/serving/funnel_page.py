@@ -14,7 +14,6 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from llm_jax.metric_writers import format_count
-from llm_jax.serving.charts import Series, line_chart
 from llm_jax.serving.elements import (
     bar_rows, chart_grid, duration, safe_text, section, whole_page)
 
@@ -232,22 +231,27 @@ def _languages(funnel: Funnel) -> str:
 
 
 def _lengths(funnel: Funnel) -> str:
-  """Histograms: documents by their length, as text first is and at the end."""
+  """A histogram: documents by their length, as text first is and at the end."""
   first = _find(funnel, _EXTRACT) or funnel["stages"][0]
-  last = funnel["stages"][-1]
-  series = []
-  for name, stage in ((f"after {first['stage']}", first), ("kept", last)):
-    counts = {int(power): n for power, n in stage["lengths"].items()}
-    if counts:
-      span = range(min(counts) - 1, max(counts) + 2)
-      series.append(Series(name, [(x, counts.get(x, 0))
-                                  for x in span if x >= 0]))
-  chart = line_chart("Length of a document", series, y_label="documents",
-                     x_label="characters: 2 to the power of this, or more",
-                     from_zero=True)
-  return chart_grid(chart, "<p>What to look at: which lengths go. Filters for "
-                    "prose mostly take short texts (menus, notices, errors); "
-                    "where long ones go, too, look at the examples.</p>")
+  before, after = ({int(power): n for power, n in stage["lengths"].items()}
+                   for stage in (first, funnel["stages"][-1]))
+  powers = before.keys() | after.keys()
+  if not powers:
+    return ""
+  most = max((*before.values(), *after.values()))
+  rows = []
+  for power in range(min(powers), max(powers) + 1):
+    here, left = before.get(power, 0), after.get(power, 0)
+    rows.append(
+        f"<span>{2**power:,} to {2**(power + 1) - 1:,}</span>"
+        f'<span class="track both"><i style="width:{100 * here / most:.1f}%">'
+        f'</i><i style="width:{100 * left / most:.1f}%"></i></span>'
+        f'<span class="value">{left:,} of {here:,}</span>')
+  return f"""<h3>Documents by their number of characters</h3>
+<p class="note">Light: after {_name(first["stage"])}; dark: kept to the end.
+Filters for prose mostly take short texts (menus, notices, errors); where long
+ones go, too, look at the examples.</p>
+<div class="bars">{"".join(rows)}</div>"""
 
 
 def _personal_data(funnel: Funnel) -> str:
@@ -285,16 +289,17 @@ def _faults(funnel: Funnel) -> str:
   known = ", ".join(f"<b>{counts[kind]:,}</b> {_name(kind)}" for kind in kinds
                     if kind in counts)
   if known:
-    parts.append(f"<p>Passed over: {known}.</p>")
+    parts.append(f"<p>Counted: {known}. The first ones of each task, with "
+                 "their place in the file:</p>")
   rows = "".join(
       f'<tr><td class="mono">{_name(fault["reason"])}</td>'
       f'<td class="mono">{safe_text(str(fault["file"]))}</td>'
-      f'<td class="n">{_offset(fault["offset"])}</td>'
-      f'<td>{safe_text(str(fault.get("detail") or ""))}</td></tr>'
+      f'<td>{safe_text(str(fault.get("detail") or ""))}</td>'
+      f'<td class="n">{_offset(fault["offset"])}</td></tr>'
       for fault in faults[:_FAULTS_SHOWN])
   parts.append(
       '<div class="scroll"><table><thead><tr><th>Fault</th><th>File</th>'
-      '<th class="n">at byte</th><th>Detail</th></tr></thead>'
+      '<th>Detail</th><th class="n">at</th></tr></thead>'
       f"<tbody>{rows}</tbody></table></div>")
   if len(faults) > _FAULTS_SHOWN:
     parts.append(f'<p class="note">The first {_FAULTS_SHOWN} of '
