@@ -20,7 +20,6 @@ from __future__ import annotations
 
 import functools
 import os
-import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 
 import numpy as np
@@ -36,7 +35,6 @@ from llm_jax.tokenizer.split_pattern import split_pattern
 # tiktoken's regular expression engine keeps a stack of a million states and
 # aborts when a run of whitespace outgrows it.
 _LONGEST_SPACES = 100_000
-_LONG_SPACES = re.compile(rf"\s{{{_LONGEST_SPACES}}}")
 
 # A pair seen once says nothing about other text.
 _MIN_FREQUENCY = 2
@@ -68,14 +66,14 @@ class BpeTokenizer(Tokenizer):
   def encode_text(self, text: str) -> list[int]:
     """Ids of `text`, in which nothing is special."""
     text = without_surrogates(text)
-    if len(text) >= _LONGEST_SPACES and _LONG_SPACES.search(text):
+    if _has_long_spaces(text):
       return self._slow_encoder.encode(text, add_special_tokens=False).ids
     return self._encoding.encode_ordinary(text)
 
   def encode_array(self, text: str) -> np.ndarray:
     """`encode_text` as an int32 array [num_tokens]; makes no Python list."""
     text = without_surrogates(text)
-    if len(text) >= _LONGEST_SPACES and _LONG_SPACES.search(text):
+    if _has_long_spaces(text):
       return np.asarray(self.encode_text(text), np.int32)
     ids = self._encoding.encode_to_numpy(text, disallowed_special=())
     return ids.astype(np.int32)
@@ -93,7 +91,7 @@ class BpeTokenizer(Tokenizer):
         name.startswith(name[i:]) for i in range(1, len(name)))), "")
     joined = without_surrogates(border.join(texts)) if border else ""
     if (not joined or joined.count(border) != len(texts) - 1
-        or _LONG_SPACES.search(joined)):
+        or _has_long_spaces(joined)):
       return super().encode_joined(texts)
     ids = self._encoding.encode_to_numpy(
         joined, allowed_special={border}, disallowed_special=())
@@ -137,6 +135,17 @@ class BpeTokenizer(Tokenizer):
     """Hugging Face's encoder: same ids, and no limit on whitespace."""
     model = self.as_json() | {"added_tokens": []}
     return tokenizers.Tokenizer.from_str(huggingface_format.dumps(model))
+
+
+def _has_long_spaces(text: str) -> bool:
+  """Whether whitespace fills a run of `_LONGEST_SPACES` (or half of one).
+
+  Such a run covers one of the stretches that are looked at, of which all but
+  the first character is seldom read.
+  """
+  half = _LONGEST_SPACES // 2
+  return any(text[i].isspace() and text[i:i + half].isspace()
+             for i in range(0, len(text) - half + 1, half))
 
 
 def train_bpe(texts: Iterable[str], config: TokenizerConfig, *,
