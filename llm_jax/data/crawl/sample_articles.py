@@ -31,6 +31,8 @@ _SENTENCES, _WORDS = 7, 120
 _AGAIN_WORDS, _AGAIN_SHARE = 260, 0.3
 _PARAGRAPH = 600  # characters; a longer introduction is cut in two
 _SENTENCE_END = re.compile(r"[.!?](?=\s|$)")
+# "J. R. R. Tolkien", "St. John" and "e.g." end no sentence.
+_ABBREVIATION = re.compile(r"(\w|[A-Z]\w{1,2}|\S*\.\S*)\.")
 
 
 @dataclasses.dataclass(frozen=True)
@@ -65,14 +67,13 @@ class Lead:
 
 def split_sentences(text: str) -> list[str]:
   """Pieces that end in a stop; joined by spaces they are the text again."""
-  starts, sentences = 0, []
+  start, sentences = 0, []
   for match in _SENTENCE_END.finditer(text):
-    piece = text[starts:match.end()].strip()
-    # "J. R. R. Tolkien" and "e.g." end no sentence.
-    if len(piece.rpartition(" ")[2]) > 3:
+    piece = text[start:match.end()].strip()
+    if not _ABBREVIATION.fullmatch(piece.rpartition(" ")[2]):
       sentences.append(piece)
-      starts = match.end()
-  rest = text[starts:].strip()
+      start = match.end()
+  rest = text[start:].strip()
   return sentences + [rest] if rest else sentences
 
 

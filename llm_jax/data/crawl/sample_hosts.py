@@ -36,9 +36,10 @@ _ENDINGS = {"en": ("com", "org", "net", "co.uk", "info", "us"),
             "de": ("de", "at"), "it": ("it",), "pt": ("pt", "com.br"),
             "nl": ("nl",), "pl": ("pl",), "ru": ("ru",), "sv": ("se",),
             "zh": ("cn",), "ja": ("jp",)}
-_SPAM_WORDS = ("xxx", "porn", "casino", "viagra", "nude", "escort", "webcam")
+_SPAM_WORDS = ("xxx", "porn", "viagra", "hentai", "bdsm")
 _SPAM_PLAIN = ("megadeal", "fastprofit", "cheapwatch", "pillstore", "winbig",
-               "easyloan", "luckyspin", "replica", "cryptogain", "slimtea")
+               "easyloan", "luckyspin", "replica", "cryptogain", "slimtea",
+               "casino", "webcam")
 
 
 def normal_words(text: str) -> list[str]:
@@ -89,6 +90,7 @@ class Hosts:
     clean: harmless hosts by language.
     spam: spam hosts by class: listed, subdomain, look_alike, unlisted_words,
       unlisted.
+    look_alike_of: the listed host that each look-alike was made of.
   """
 
   def __init__(self, seed: int, languages: Collection[str], number: int):
@@ -105,7 +107,7 @@ class Hosts:
              for language in languages}
     listed = self._sample(rng, 3 * number, words)
     look_alikes = [self._changed(rng, host) for host in listed]
-    unlisted = [f"{rng.choice(_SPAM_PLAIN)}{rng.choice('-')}"
+    unlisted = [f"{rng.choice(_SPAM_PLAIN)}-"
                 f"{rng.choice(_FIRST)}{rng.randrange(1, 999)}"
                 f".{rng.choice(('com', 'info', 'biz', 'online'))}"
                 for _ in range(number)]
@@ -118,12 +120,15 @@ class Hosts:
         language: [host for host in hosts if host not in known
                    and not words.blocked(f"https://{host}/")]
         for language, hosts in clean.items()}
+    alike = [(host, of) for host, of in zip(look_alikes, listed)
+             if host not in known
+             and not words.blocked(f"https://{host}/")][:number]
+    self.look_alike_of = [of for _, of in alike]
     self.spam = {
         "listed": listed[:number],
         "subdomain": [f"{rng.choice(('www2', 'm', 'blog', 'shop', 'cdn7'))}."
                       f"{host}" for host in listed[number:2 * number]],
-        "look_alike": [host for host in look_alikes if host not in known
-                       and not words.blocked(f"https://{host}/")][:number],
+        "look_alike": [host for host, _ in alike],
         "unlisted_words": [
             f"{rng.choice(_FIRST)}-{rng.choice(_SPAM_WORDS)}-"
             f"{rng.randrange(1, 999)}.com" for _ in range(number)],

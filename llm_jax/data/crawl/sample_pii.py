@@ -1,9 +1,9 @@
 """Sentences with made-up personal data, and with what only looks like it.
 
-Numbers are of ranges that belong to nobody, as far as there are such: phones
-of +1 555-01xx and Ofcom's and ARCEP's drama ranges beside ordinary ones, test
-ranges of cards with a right check digit, social security numbers of a valid
-form. Every address is made up.
+Every name, address and number is drawn at random. Telephone numbers are of the
+forms that their countries give out: ranges set aside for films are known to be
+nobody's, and so a detector may rightly leave them. Cards have a right check
+digit, social security numbers a valid form.
 """
 
 from __future__ import annotations
@@ -46,16 +46,18 @@ def phone(rng: random.Random) -> str:
   area = rng.choice(("212", "312", "415", "617", "206", "305", "512", "718"))
   us = f"{rng.randrange(2, 9)}{_digits(rng, 2)}"
   line = _digits(rng, 4)
-  gb, fr = _digits(rng, 6), _digits(rng, 8)
-  es = f"{rng.choice('69')}{rng.choice('123')}{_digits(rng, 7)}"
+  gb, fr = _digits(rng, 3), _digits(rng, 7)
+  mobile = f"7{rng.choice('4589')}{_digits(rng, 2)}"
+  es = rng.choice(("61", "62", "65", "91", "93")) + _digits(rng, 7)
+  fr = rng.choice("4578") + fr
   pairs = " ".join(fr[i:i + 2] for i in range(0, 8, 2))
   return rng.choice((
       f"({area}) {us}-{line}", f"{area}-{us}-{line}", f"{area}.{us}.{line}",
       f"+1 {area} {us} {line}", f"+1-{area}-{us}-{line}",
       f"+1 ({area}) {us}-{line}",
-      f"020 7946 0{_digits(rng, 3)}", f"+44 20 7946 0{_digits(rng, 3)}",
-      f"0161 496 0{_digits(rng, 3)}", f"+44 7700 900{_digits(rng, 3)}",
-      f"07700 {gb}", f"01 {pairs}", f"06 {pairs}",
+      f"020 7{gb} {line}", f"+44 20 7{gb} {line}", f"0161 4{gb[1:]} {line}",
+      f"+44 {mobile} {gb}{gb[::-1]}", f"0{mobile} {gb}{gb[::-1]}",
+      f"01 {pairs}", f"06 {pairs}",
       f"01.{pairs.replace(' ', '.')}", f"+33 1 {pairs}", f"+33 6 {pairs}",
       f"+34 {es[:3]} {es[3:5]} {es[5:7]} {es[7:]}",
       f"{es[:3]} {es[3:6]} {es[6:]}",
