@@ -150,6 +150,8 @@ class PageReader(BaseDiskReader):
     for record in records.read_records(window, self._limit_bytes, report):
       page = records.page(record, self._limit_bytes, report)
       if page is not None:
+        if page.cut:  # no fault: FineWeb has such pages, too
+          self.stat_update("warc_truncated")
         key = str(record.offset) + (f"+{record.position}" if record.position
                                     else "")
         yield record.offset, key, {

@@ -49,6 +49,7 @@ class Page:
   date: str
   text: str
   content_type: str
+  cut: bool  # by the crawler, which says so: it was longer than it wanted
 
 
 def read_records(window: Window, limit: int,
@@ -170,12 +171,11 @@ def page(record: RawRecord, limit: int, report: Report) -> Page | None:
   kind = _TYPES.get(_bare(kind) if kind else detect_mime(data))
   if kind is None or not data.strip():
     return None
-  if warc.headers.get("WARC-Truncated"):
-    report("warc_truncated", record.offset, warc.headers["WARC-Truncated"])
   return Page(id=warc.record_id or "",
               url=(warc.headers.get("WARC-Target-URI") or "").strip("<> "),
               date=warc.headers.get("WARC-Date") or "",
-              text=decode(data, charset), content_type=kind)
+              text=decode(data, charset), content_type=kind,
+              cut=bool(warc.headers.get("WARC-Truncated")))
 
 
 def _content(data: bytes, limit: int) -> tuple[WarcRecord, bytes]:

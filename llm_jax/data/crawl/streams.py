@@ -38,7 +38,7 @@ class Window:
     """Takes a binary stream that can seek, and "gzip", "zstd" or ""."""
     self.buffer = bytearray()
     self.member, self.position, self.cut = 0, 0, False
-    self._raw, self._next = raw, 0
+    self._raw = raw
     self._source: _Gzip | _Stream | None = None
     self._compression = compression
 
@@ -49,15 +49,15 @@ class Window:
 
   def next_member(self) -> bool:
     """Goes to the next member, and says whether there is one."""
+    place, left = 0, b""
     if self._source is not None:
       while self.fill():  # what is left of this one
         self.drop(len(self.buffer))
-      self._next = self._source.end
-    self._raw.seek(self._next)
-    if not self._raw.read(1):
+      place, left = self._source.end, self._source.left
+    left = left or self._raw.read(_RAW_BYTES)
+    if not left:
       return False
-    self._raw.seek(self._next)
-    self._open(self._next)
+    self._open(place, left)
     return True
 
   def find_member(self, prefix: bytes) -> bool:
@@ -70,7 +70,8 @@ class Window:
     place = _find_gzip(self._raw, self.member + 1, prefix)
     if place < 0:
       return False
-    self._open(place)
+    self._raw.seek(place)
+    self._open(place, b"")
     return True
 
   def rewind(self, place: int) -> None:
@@ -79,12 +80,14 @@ class Window:
     self.buffer.clear()
     self.position = place
 
-  def _open(self, place: int) -> None:
+  def _open(self, place: int, left: bytes) -> None:
+    """Begins a member, of which `left` was already read."""
     self.buffer.clear()
     self.member, self.position, self.cut = place, 0, False
     if self._compression == "gzip":
-      self._source = _Gzip(self._raw, place)
+      self._source = _Gzip(self._raw, place, left)
     else:
+      self._raw.seek(place)
       self._source = _Stream(self._raw, self._compression)
 
   def fill(self) -> bool:
@@ -154,17 +157,22 @@ class Window:
 
 
 class _Gzip:
-  """One gzip member, in blocks of bounded size."""
+  """One gzip member, in blocks of bounded size.
 
-  def __init__(self, raw: BinaryIO, place: int):
+  Attributes:
+    end: where it ends, as far as it was read.
+    left: bytes that were read and not used; at its end, what is behind it.
+    cut: the file ended before it did.
+  """
+
+  def __init__(self, raw: BinaryIO, place: int, left: bytes):
     self._raw, self._zlib = raw, zlib.decompressobj(31)
-    self._input, self.end, self.cut = b"", place, False
-    raw.seek(place)
+    self.end, self.left, self.cut = place, left, False
 
   def read(self, size: int) -> bytes:
     """At most `size` bytes more; none at the end."""
     while not self._zlib.eof:
-      given = self._input or self._raw.read(_RAW_BYTES)
+      given = self.left or self._raw.read(_RAW_BYTES)
       if not given:
         self.cut = True
         return b""
@@ -172,9 +180,9 @@ class _Gzip:
         block = self._zlib.decompress(given, size)
       except zlib.error as error:
         raise Damaged(str(error)) from error
-      self._input = (self._zlib.unused_data if self._zlib.eof
-                     else self._zlib.unconsumed_tail)
-      self.end += len(given) - len(self._input)
+      self.left = (self._zlib.unused_data if self._zlib.eof
+                   else self._zlib.unconsumed_tail)
+      self.end += len(given) - len(self.left)
       if block:
         return block
     return b""
@@ -183,15 +191,15 @@ class _Gzip:
 class _Stream:
   """A file that is not gzip: all of it is one member."""
 
-  cut = False
+  left, cut = b"", False
 
   def __init__(self, raw: BinaryIO, compression: str):
-    self._stream: Callable[[int], bytes] = raw.read
-    self._raw = raw
+    self._read: Callable[[int], bytes] = raw.read
     if compression:
       import pyarrow as pa  # takes a fifth of a second to import
-      self._stream = pa.CompressedInputStream(
+      self._read = pa.CompressedInputStream(
           pa.PythonFile(raw, mode="r"), compression).read
+    self._raw = raw
 
   @property
   def end(self) -> int:
@@ -202,7 +210,7 @@ class _Stream:
   def read(self, size: int) -> bytes:
     """At most `size` bytes more; none at the end."""
     try:
-      return self._stream(size)
+      return self._read(size)
     except (OSError, ValueError) as error:
       raise Damaged(str(error)) from error
 

@@ -125,6 +125,19 @@ def test_a_page_without_id_is_named_by_its_place(tmp_path):
       *(f"dump/plain.warc@{offset}" for offset in offsets)]
 
 
+def test_a_crawl_at_an_address(crawl):
+  import fsspec
+  files = fsspec.filesystem("memory")
+  for i in range(2):
+    with files.open(f"/bucket/CC-MAIN/{i}.warc.gz", "wb") as stream:
+      stream.write(numbered(3)[0])
+  path = "memory://bucket/CC-MAIN/*.warc.gz"
+  assert list(find_inputs(InputConfig(paths=(path,)))) == ["CC-MAIN"]
+  documents, _ = read(path)
+  assert [document.metadata["file"] for document in documents[::3]] == [
+      f"memory:///bucket/CC-MAIN/{i}.warc.gz" for i in range(2)]
+
+
 def test_text_of_a_wet_file(tmp_path):
   data, _ = warc([("http://a/", "Première page."), ("http://b/", "Second.")],
                  kind="conversion")
@@ -149,6 +162,14 @@ def test_faults_are_counted_and_some_described(tmp_path):
   assert set(reader.faults[3]) == {"reason", "file", "offset", "detail"}
   assert reader.faults[3]["offset"] == 3 * len(b"{broken\n")
   assert reader.faults[3]["file"] == str(tmp_path / "x.jsonl")
+
+
+def test_pages_that_the_crawler_cut_are_counted_and_no_fault(tmp_path):
+  (tmp_path / "x.warc.gz").write_bytes(warc(
+      [("http://a/", html("a"))], warc_headers={"WARC-Truncated": "length"})[0])
+  documents, reader = read(tmp_path)
+  assert len(documents) == 1 and not reader.faults
+  assert counts(reader) == {"warc_truncated": 1}
 
 
 @pytest.mark.parametrize("suffix", [".jsonl", ".jsonl.gz", ".jsonl.zst"])

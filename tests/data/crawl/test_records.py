@@ -262,8 +262,9 @@ def test_a_response_that_is_no_http(block):
   assert reports == [("bad_http", 0)]
 
 
-def test_a_page_that_the_crawler_cut_is_kept_and_counted():
-  data, offsets = warc([("http://a/", html("a"))],
-                       warc_headers={"WARC-Truncated": "length"})
+def test_a_page_that_the_crawler_cut_is_kept():
+  data, _ = warc([("http://a/", html("a"))],
+                 warc_headers={"WARC-Truncated": "length"})
   found, reports = pages(data)
-  assert len(found) == 1 and reports == [("warc_truncated", offsets[0])]
+  assert found[0][0].cut and not reports
+  assert not pages(numbered(1)[0])[0][0][0].cut
