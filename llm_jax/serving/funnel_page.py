@@ -219,7 +219,7 @@ def _examples(examples: Sequence[Mapping[str, Any]]) -> str:
 
 def _languages(funnel: Funnel) -> str:
   kept = funnel["stages"][-1]["languages"]
-  removed = _find(funnel, "language").get("reasons", {})
+  removed = _find(funnel, "language").get("languages_gone", {})
   columns = [(title, pairs) for title, pairs in (
       ("Kept to the end", kept), ("Removed for their language", removed))
       if pairs]

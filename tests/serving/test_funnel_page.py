@@ -13,7 +13,7 @@ def stage(name, number_in, number_out, bytes_in, bytes_out, **more):
   return {"stage": name, "documents_in": number_in,
           "documents_out": number_out, "bytes_in": bytes_in,
           "bytes_out": bytes_out, "reasons": {}, "counts": {}, "languages": {},
-          "lengths": {}, "examples": []} | more
+          "languages_gone": {}, "lengths": {}, "examples": []} | more
 
 
 def made_up():
@@ -29,8 +29,10 @@ def made_up():
                            "url": "https://evil.example/" + NASTY,
                            "text": NASTY}]),
           stage("language", 17_017, 11_011, 31_500_000, 22_600_000,
-                reasons={"language_fr": [4_004, 5_500_000],
+                reasons={"other_language": [4_004, 5_500_000],
                          NASTY: [2_002, 3_400_000]},
+                languages_gone={"fr": [4_321, 5_600_000],
+                                "en": [1_685, 3_300_000]},
                 languages={"en": [11_011, 22_600_000]}),
           stage("pii", 11_011, 11_011, 22_600_000, 22_590_000,
                 counts={"email": 321, "phone": 123},
@@ -126,7 +128,8 @@ def test_the_numbers_are_those_of_the_funnel():
       "220.5", "12.5", "empty 3,101", "timeout 5", "99.8%",
       "17 pages were slow", "5 were given up for time",
       "41 corrupt_gzip", "1,234,567", "email 321", "phone 123",
-      "language_fr 4,004", "en 11,011", "(removed 3,106 of 20,123)",
+      "other_language 4,004", "en 11,011", "fr 4,321 71.9% 5.6",
+      "(removed 3,106 of 20,123)",
       "timeout_s 5.5", "packages.datatrove 0.10.1"):
     assert told in text, told
   assert "to <x> now" in text

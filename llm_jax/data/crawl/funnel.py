@@ -47,6 +47,7 @@ class Stage:
     reasons: why documents went -> [documents, bytes], the commonest first.
     counts: what the stage itself counted.
     languages: of what it let through -> [documents, bytes].
+    languages_gone: of what it removed.
     lengths: floor(log2(characters)) -> documents that it let through.
     examples: `kind`, `reason`, `url` and `text` of some documents.
   """
@@ -59,6 +60,8 @@ class Stage:
   reasons: Mapping[str, list[int]] = dataclasses.field(default_factory=dict)
   counts: Mapping[str, int] = dataclasses.field(default_factory=dict)
   languages: Mapping[str, list[int]] = dataclasses.field(default_factory=dict)
+  languages_gone: Mapping[str, list[int]] = dataclasses.field(
+      default_factory=dict)
   lengths: Mapping[int, int] = dataclasses.field(default_factory=dict)
   examples: tuple[Mapping[str, Any], ...] = ()
 
@@ -211,6 +214,7 @@ class _Sum:
     self._seconds = 0.0
     self._reasons: dict[str, list[int]] = {}
     self._languages: dict[str, list[int]] = {}
+    self._languages_gone: dict[str, list[int]] = {}
     self._counts: collections.Counter[str] = collections.Counter()
     self._lengths: collections.Counter[int] = collections.Counter()
     self._examples: dict[tuple[str, str], list[dict[str, Any]]] = {}
@@ -222,6 +226,7 @@ class _Sum:
     self._seconds += tally["seconds"]
     _add_pairs(self._reasons, tally["reasons"])
     _add_pairs(self._languages, tally["languages"])
+    _add_pairs(self._languages_gone, tally["languages_gone"])
     self._counts.update(tally["counts"])
     self._lengths.update({int(k): n for k, n in tally["lengths"].items()})
     for example in tally["examples"]:
@@ -243,6 +248,7 @@ class _Sum:
     return Stage(name, **self._numbers, seconds=self._seconds, reasons=reasons,
                  counts=dict(sorted(self._counts.items())),
                  languages=_commonest_first(self._languages),
+                 languages_gone=_commonest_first(self._languages_gone),
                  lengths=dict(sorted(self._lengths.items())),
                  examples=examples)
 

@@ -129,6 +129,7 @@ class Tally:
     self._documents, self._bytes = [0, 0], [0, 0]  # in, out
     self._reasons: dict[str, list[int]] = {}
     self._languages: dict[str, list[int]] = {}
+    self._languages_gone: dict[str, list[int]] = {}
     self._lengths: collections.Counter[int] = collections.Counter()
     self._examples: dict[tuple[str, str], list[tuple[float, dict]]] = {}
     self._num_examples, self._seed = examples, seed
@@ -155,7 +156,11 @@ class Tally:
 
   def count_removed(self, document: Document, reason: str) -> None:
     """One document that was removed."""
-    _add(self._reasons, reason, _num_bytes(document.text))
+    size = _num_bytes(document.text)
+    _add(self._reasons, reason, size)
+    language = document.metadata.get("language")
+    if language:
+      _add(self._languages_gone, language, size)
     self._note("removed", reason, document, lambda: document.text)
 
   def note_change(self, document: Document, before: str, kind: str) -> None:
@@ -192,6 +197,7 @@ class Tally:
         "reasons": dict(sorted(self._reasons.items())),
         "counts": dict(sorted(counts.items())), "faults": faults,
         "languages": dict(sorted(self._languages.items())),
+        "languages_gone": dict(sorted(self._languages_gone.items())),
         "lengths": {str(k): n for k, n in sorted(self._lengths.items())},
         "examples": [example for _, kept in sorted(self._examples.items())
                      for _, example in kept],

@@ -98,6 +98,8 @@ def test_the_sums_are_those_of_one_task(tmp_path):
   assert language["counts"] == {"asked": 18}
   assert language["reasons"] == {"language_xx": [6, sum(
       len(text) for text in TEXTS if text.startswith("xx"))]}
+  assert language["languages_gone"] == {"xx": language["reasons"][
+      "language_xx"]}
   assert exact["languages"] == {
       name: [4, sum(len(t) for t in TEXTS if t.startswith(name)
                     and len(t.split()) > 2)] for name in ("en", "fr")}
