@@ -4,8 +4,9 @@
     python -m experiments.pretrain --data.path=my_book.txt \\
         --data.tokenizer=runs/tokenizer --workdir=runs/book
 
-Reads token shards of `experiments.tokenize_corpus`, or raw text, which it
-tokenises into `<workdir>/shards` first. Writes `<workdir>/metrics.jsonl`,
+Reads token shards of `experiments.tokenize_corpus` (with --data.mixture several
+of them, each with its share), or raw text, which it tokenises into
+`<workdir>/shards` first. Writes `<workdir>/metrics.jsonl`,
 `samples.jsonl`, TensorBoard files, checkpoints and, at the end,
 `results.json`. Started again it goes on where the last checkpoint left it.
 """
@@ -20,14 +21,18 @@ from llm_jax import config_flags
 from llm_jax.config import PretrainConfig, TextConfig, TokenizeCorpusConfig
 
 
-def open_shards(config: PretrainConfig) -> Any:
-  """The token shards of `data.path`, made from raw text where it is that."""
+def open_sources(config: PretrainConfig) -> list[Any]:
+  """What is trained on: the parts of `data.mixture`, or `data.path` alone,
+  which is tokenised first where it is raw text."""
   from experiments import tokenize_corpus
   from llm_jax.config import require
-  from llm_jax.data.token_shards import TokenShards, read_meta
+  from llm_jax.data.mixture import open_sources as open_paths
+  from llm_jax.data.token_shards import read_meta
   data = config.data
+  if data.mixture:
+    return open_paths(data.sources())
   if read_meta(data.path) is not None:
-    return TokenShards.open(data.path)
+    return open_paths([(data.path, 1.0)])
   require(bool(data.tokenizer),
           f"data.path={data.path} holds no token shards; if it is raw text, "
           "name its tokenizer with --data.tokenizer (a directory made by "
@@ -39,7 +44,7 @@ def open_shards(config: PretrainConfig) -> Any:
                       validation_fraction=data.validation_fraction,
                       validation_path=data.validation_path),
       tokenizer=data.tokenizer, output=output, seed=config.seed))
-  return TokenShards.open(output)
+  return open_paths([(output, 1.0)])
 
 
 def run(config: PretrainConfig) -> dict[str, Any]:
@@ -47,6 +52,7 @@ def run(config: PretrainConfig) -> dict[str, Any]:
   import jax
   from llm_jax import workdir
   from llm_jax.data import pipeline
+  from llm_jax.data.mixture import passes
   from llm_jax.evals.bits_per_byte import evaluate_bits_per_byte
   from llm_jax.flops import flops_per_token
   from llm_jax.inference.completions import complete
@@ -61,24 +67,29 @@ def run(config: PretrainConfig) -> dict[str, Any]:
 
   if (finished := results.finished_results(config)) is not None:
     return finished
-  shards = open_shards(config)
-  tokenizer = shards.load_tokenizer()
-  model = dataclasses.replace(config.model, vocab_size=shards.vocab_size)
+  sources = open_sources(config)
+  tokenizer = sources[0].shards.load_tokenizer()
+  model = dataclasses.replace(config.model,
+                              vocab_size=sources[0].shards.vocab_size)
   mesh = make_mesh(config.mesh)
   startup.check_run(config, model, mesh)
-
-  def dataset(split):
-    return pipeline.pretrain_dataset(
-        shards, split, config.seq_len, config.batch_size, config.seed,
-        jax.process_index(), jax.process_count())
-
-  train = dataset("train")
+  layout = (config.seq_len, config.batch_size, config.seed,
+            jax.process_index(), jax.process_count())
+  train = pipeline.mixture_dataset(
+      [(source.shards, source.share) for source in sources], *layout)
   # A corpus may hold nothing out; then only the samples show how it goes.
-  validation = (dataset("validation") if shards.num_bytes("validation")
-                else None)
+  held_out = [source for source in sources
+              if source.shards.num_bytes("validation")]
+  validation = {source.name: pipeline.pretrain_dataset(
+      source.shards, "validation", *layout) for source in held_out}
   workdir.start_run(config.workdir, config)
   tokenizer.save(f"{config.workdir}/{TOKENIZER}")
   print(startup.describe(model, config.seq_len), flush=True)
+  for source in sources:
+    epochs = passes(source, config.seq_len,
+                    config.num_steps * config.batch_size)
+    print(f"pretrain: {source.shards.path}: {source.share:.1%} of the tokens, "
+          f"{epochs:.2f} passes over it", flush=True)
 
   tx = make_optimizer(config.optimizer, config.num_steps)
   schedule = make_schedule(config.optimizer, config.num_steps)
@@ -101,10 +112,17 @@ def run(config: PretrainConfig) -> dict[str, Any]:
 
       def evaluate(step):
         metrics, texts = {}, []
-        if validation is not None:
-          metrics["val_bits_per_byte"] = evaluate_bits_per_byte(
-              state.params, validation, shards.num_bytes("validation"), model,
-              max_batches=config.eval_batches)
+        bits = {source.name: evaluate_bits_per_byte(
+            state.params, validation[source.name],
+            source.shards.num_bytes("validation"), model,
+            max_batches=config.eval_batches) for source in held_out}
+        if bits:
+          metrics["val_bits_per_byte"] = sum(
+              source.share * bits[source.name] for source in held_out
+          ) / sum(source.share for source in held_out)
+        if len(sources) > 1:
+          metrics |= {f"val_bits_per_byte/{name}": value
+                      for name, value in bits.items()}
         if config.sample_tokens:
           texts = complete(state.params, config.sample_prompts, tokenizer,
                            model, config.sample_tokens, seed=config.seed)

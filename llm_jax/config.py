@@ -11,6 +11,7 @@ here.
 from __future__ import annotations
 
 import dataclasses
+import math
 
 from llm_jax.config_crawl import (  # noqa: F401 - handed on
     CrawlLocalConfig, CurateConfig, MakeSampleCrawlConfig, ScoreCrawlConfig,
@@ -72,6 +73,32 @@ class PretrainDataConfig:
   validation_fraction: float = setting(0.02, "where path is raw text")
   validation_path: str = setting("", "where path is raw text: a file whose "
                                  "documents are held out instead")
+  mixture: tuple[str, ...] = setting((), "instead of path: several token "
+                                     "shards as PATH:WEIGHT, the weights being "
+                                     "their shares of the tokens")
+
+  def sources(self) -> tuple[tuple[str, float], ...]:
+    """(path, share) of each part of the mixture; the shares add up to 1.
+
+    Raises:
+      ConfigError: an entry that is not PATH:WEIGHT, or a path named twice.
+    """
+    found = []
+    for entry in self.mixture:
+      path, _, weight = entry.rpartition(":")
+      try:
+        found.append((path, float(weight)))
+      except ValueError:
+        found.append(("", 0.0))
+      require(bool(found[-1][0]) and 0 < found[-1][1] < math.inf,
+              f"data.mixture has {entry!r}; each entry is PATH:WEIGHT, a "
+              "directory of token shards and a positive number, such as "
+              "runs/web:0.7.")
+    paths = [path for path, _ in found]
+    require(len(set(paths)) == len(paths), "data.mixture names a path twice; "
+            "name each once.")
+    total = sum(weight for _, weight in found)
+    return tuple((path, weight / total) for path, weight in found)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -113,6 +140,11 @@ class PretrainConfig(TrainRunConfig):
   sample_prompts: tuple[str, ...] = setting(
       ("", "The capital of France is"), "continued at each validation")
   sample_tokens: int = setting(48, "length of those samples; 0: none")
+
+  def validate(self) -> None:
+    """Raises `ConfigError` at the first setting that cannot work."""
+    super().validate()
+    self.data.sources()
 
 
 @dataclasses.dataclass(frozen=True)

@@ -39,6 +39,7 @@ Batch = dict[str, np.ndarray]
 
 PREFETCH_THREADS = 2
 PREFETCH_BATCHES = 8
+_PART_SEEDS = 1_000_003  # between the seeds of a mixture's parts
 
 
 class Rows(Protocol):
@@ -76,16 +77,49 @@ def pretrain_dataset(shards: TokenShards, split: str, seq_len: int,
   """
   stream = shards.tokens(split)
   if split == "train":
-    require(len(stream) > seq_len, f"the corpus in {shards.path} has "
-            f"{len(stream)} training tokens, fewer than one context of "
-            f"seq_len={seq_len} and its target; add text or lower seq_len.")
+    _require_a_context(stream, shards, seq_len)
   else:
     require(len(stream) > 1, f"{shards.path} has no {split} documents; raise "
             "--data.validation_fraction, or name --data.validation_path, and "
             "make the shards again.")
   rows = WindowRows(stream, shards.endoftext_id, seq_len)
-  return _batches(rows, batch_size, seed, process_index, process_count,
-                  endless=split == "train")
+  return _batches(rows, _numbers(rows, batch_size, seed, split == "train"),
+                  batch_size, process_index, process_count)
+
+
+def mixture_dataset(parts: Sequence[tuple[TokenShards, float]], seq_len: int,
+                    batch_size: int, seed: int = 0, process_index: int = 0,
+                    process_count: int = 1) -> grain.MapDataset:
+  """Training windows of several token shards, in shares.
+
+  Rows of the parts alternate in a fixed pattern, so that any stretch of the
+  training has the shares; which row of a part comes next is shuffled. A part
+  that is read to its end begins again in a new order, whatever the others do.
+
+  Args:
+    parts: (shards, share) pairs; shares are relative to each other.
+    seq_len, batch_size, seed, process_index, process_count: as above.
+
+  Returns:
+    A dataset without end, as `pretrain_dataset`; of one part, the same.
+
+  Raises:
+    ConfigError: a split is shorter than one context, or the batch cannot be
+      shared out.
+  """
+  all_rows = []
+  for shards, _ in parts:
+    stream = shards.tokens("train")
+    _require_a_context(stream, shards, seq_len)
+    all_rows.append(WindowRows(stream, shards.endoftext_id, seq_len))
+  rows = JoinedRows(all_rows)
+  # Each part has an order of its own, the first that which it has alone.
+  numbers = [
+      _endless_numbers(first, first + len(part), seed + _PART_SEEDS * i)
+      for i, (first, part) in enumerate(zip(rows.first_rows, all_rows))]
+  mixed = (numbers[0] if len(numbers) == 1 else grain.MapDataset.mix(
+      numbers, [share for _, share in parts]))
+  return _batches(rows, mixed, batch_size, process_index, process_count)
 
 
 def conversations_dataset(conversations: Sequence[packing.Rendered],
@@ -119,8 +153,8 @@ def conversations_dataset(conversations: Sequence[packing.Rendered],
     line += (f"; {trimmed:,} were trimmed to their answers that fit, "
              f"{left_out:,} left out because none does")
   report(line)
-  return _batches(rows, batch_size, seed, process_index, process_count,
-                  endless=train)
+  return _batches(rows, _numbers(rows, batch_size, seed, train), batch_size,
+                  process_index, process_count)
 
 
 def iterate(dataset: grain.MapDataset, start_step: int = 0
@@ -164,6 +198,32 @@ class WindowRows:
     starts_BT = tokens_BT == self._start_id
     starts_BT[:, 0] = True
     return _layout(tokens_BT, targets_BT, real_BT, starts_BT, real_BT)
+
+
+class JoinedRows:
+  """The rows of several, numbered one after the other."""
+
+  def __init__(self, parts: Sequence[Rows]):
+    self._parts = parts
+    ends = np.cumsum([len(part) for part in parts])
+    self.first_rows = [0, *ends[:-1].tolist()]
+    self._length = int(ends[-1])
+
+  def __len__(self) -> int:
+    return self._length
+
+  def read(self, rows_B: np.ndarray) -> Batch:
+    """See `Rows.read`."""
+    part_B = np.searchsorted(self.first_rows, rows_B, side="right") - 1
+    batch: Batch = {}
+    for part in np.unique(part_B):
+      chosen_B = part_B == part
+      found = self._parts[part].read(rows_B[chosen_B] - self.first_rows[part])
+      for name, array in found.items():
+        if name not in batch:
+          batch[name] = np.empty((len(rows_B), *array.shape[1:]), array.dtype)
+        batch[name][chosen_B] = array
+    return batch
 
 
 class ConversationRows:
@@ -225,24 +285,39 @@ def _layout(tokens_BT: np.ndarray, targets_BT: np.ndarray,
   }
 
 
-def _batches(rows: Rows, batch_size: int, seed: int, process_index: int,
-             process_count: int, endless: bool) -> grain.MapDataset:
-  """Shuffles, batches and slices the numbers of rows, then reads them."""
+def _require_a_context(stream: TokenStream, shards: TokenShards,
+                       seq_len: int) -> None:
+  require(len(stream) > seq_len, f"the corpus in {shards.path} has "
+          f"{len(stream)} training tokens, fewer than one context of "
+          f"seq_len={seq_len} and its target; add text or lower seq_len.")
+
+
+def _endless_numbers(first: int, end: int, seed: int) -> grain.MapDataset:
+  """The numbers from `first` to `end`, shuffled anew each epoch."""
+  # Grain permutes 32-bit numbers.
+  require(end - first < 2**32, f"{end - first} rows are more than 2**32; raise "
+          "seq_len.")
+  return grain.MapDataset.range(first, end).seed(seed).shuffle().repeat()
+
+
+def _numbers(rows: Rows, batch_size: int, seed: int, endless: bool
+             ) -> grain.MapDataset:
+  """Numbers of rows in the order of reading: without end, or once."""
+  if endless:
+    return _endless_numbers(0, len(rows), seed)
+  return grain.MapDataset.range(-(-len(rows) // batch_size) * batch_size)
+
+
+def _batches(rows: Rows, numbers: grain.MapDataset, batch_size: int,
+             process_index: int, process_count: int) -> grain.MapDataset:
+  """Batches and slices the numbers of rows, then reads them."""
   require(batch_size % process_count == 0, f"batch_size={batch_size} is not "
           f"divisible by the {process_count} processes; each must get the same "
           "number of rows.")
-  # Grain permutes 32-bit numbers.
-  require(len(rows) < 2**32, f"{len(rows)} rows are more than 2**32; raise "
-          "seq_len.")
   share = batch_size // process_count
   mine = slice(process_index * share, (process_index + 1) * share)
 
   def read(numbers_B: np.ndarray) -> Batch:
     return rows.read(numbers_B[mine])
 
-  if endless:
-    numbers = grain.MapDataset.range(len(rows)).seed(seed).shuffle().repeat()
-  else:
-    num_batches = -(-len(rows) // batch_size)
-    numbers = grain.MapDataset.range(num_batches * batch_size)
   return numbers.batch(batch_size).map(read)

@@ -110,3 +110,28 @@ def test_the_whole_way(files, tmp_path, command):
   steps = [r["step"] for r in records(assistant / "metrics.jsonl")
            if "loss" in r]
   assert steps == [1, 2, 3, 4, 5]
+
+
+def test_two_corpora_in_shares(files, tmp_path, command):
+  done(command(train_tokenizer, f"--data.path={files}/book.txt",
+               "--tokenizer.vocab_size=300", f"--output={tmp_path / 't'}"))
+  for name in ("book.txt", "texts.jsonl"):
+    done(command(tokenize_corpus, f"--data.path={files / name}",
+                 f"--tokenizer={tmp_path / 't'}",
+                 f"--output={tmp_path / name[:4]}",
+                 "--data.validation_fraction=0.1"))
+  run = (f"--data.mixture={tmp_path}/book:3,{tmp_path}/text:1",
+         "--num_steps=2", "--eval_every=2", "--seq_len=64",
+         "--sample_tokens=0", *TINY_MODEL, *RUN)
+  told = done(command(pretrain, f"--workdir={tmp_path}/base", *run))
+  assert "book: 75.0% of the tokens" in told and "passes over it" in told
+  bits = [r for r in records(tmp_path / "base" / "metrics.jsonl")
+          if "val_bits_per_byte" in r]
+  assert len(bits) == 2
+  for record in bits:
+    assert record["val_bits_per_byte"] == pytest.approx(
+        0.75 * record["val_bits_per_byte/book"]
+        + 0.25 * record["val_bits_per_byte/text"])
+  code, _, errors = command(pretrain, f"--workdir={tmp_path}/wrong",
+                            "--data.mixture=a,b", *TINY_MODEL)
+  assert code == 2 and "PATH:WEIGHT" in errors
