@@ -9,7 +9,11 @@ from llm_jax.data.crawl.words import UnicodeWords, word_tokenizer
 
 
 @pytest.mark.parametrize("text, words", [
-    ("Don't stop.", ["Don", "'", "t", "stop", "."]),
+    ("Don't stop.", ["Don'", "t", "stop", "."]),
+    ("L’été a 1,000.5 jours, 'dit' U.S.", [
+        "L’", "été", "a", "1,000.5", "jours", ",", "'", "dit", "'", "U.S",
+        "."]),
+    ("rock'n'roll, a,b", ["rock'", "n'", "roll", ",", "a,b"]),
     ("naïve cafés, 3 000 €", ["naïve", "cafés", ",", "3", "000", "€"]),
     ("東京は", ["東", "京", "は"]),
     ("ไทย ok", ["ไ", "ท", "ย", "ok"]),
