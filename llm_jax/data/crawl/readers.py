@@ -146,7 +146,7 @@ class PageReader(BaseDiskReader):
 
   def _read_warc(self, raw: Any, name: str, report: records.Report
                  ) -> Iterator[tuple[int, str, dict[str, Any]]]:
-    window = Window(raw, "" if _begins_with_record(raw) else "gzip")
+    window = Window(raw, _compression(raw, name))
     for record in records.read_records(window, self._limit_bytes, report):
       page = records.page(record, self._limit_bytes, report)
       if page is not None:
@@ -196,8 +196,10 @@ class FilteredReader(BaseReader):
         yield document
 
 
-def _begins_with_record(raw: Any) -> bool:
-  """Whether a file is not compressed, whatever it is called."""
+def _compression(raw: Any, name: str) -> str:
+  """"gzip" or "", by how a WARC file begins, else by how it is called."""
   start = raw.read(5)
   raw.seek(0)
-  return start == b"WARC/"
+  if start == b"WARC/":
+    return ""
+  return "gzip" if start[:2] == b"\x1f\x8b" or name.endswith(".gz") else ""

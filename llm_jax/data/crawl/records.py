@@ -66,9 +66,14 @@ def read_records(window: Window, limit: int,
   while more:
     try:
       yield from _in_member(window, limit, report)
-      if window.cut and not window.position and not window.buffer:
+      if not window.cut:
+        more = window.next_member()
+        continue
+      if not window.position and not window.buffer:
         report("truncated", window.member, "the file ends in a gzip header")
-      more = window.next_member()
+      # The file ended; or damage hid the member's end, and those behind it
+      # were taken for a part of it.
+      more = window.find_member(b"WARC/")
     except Damaged as error:
       report("corrupt_gzip", window.member, str(error))
       more = window.find_member(b"WARC/")

@@ -60,10 +60,12 @@ def _json_lines(raw: BinaryIO, name: str, limit: int,
         fields = _parse(line, before + place, report)
         if fields is not None:
           yield before + place, fields
+      before += window.position
       if window.cut:
         report("truncated", window.member, "the file ends in compressed text")
-      before += window.position
-      more = window.next_member()
+        more = window.find_member(b"{")
+      else:
+        more = window.next_member()
     except Damaged as error:
       report(f"corrupt_{kind or 'file'}", window.member, str(error))
       before += window.position

@@ -113,6 +113,16 @@ def test_metadata_of_pages(tmp_path, suffix, compressed):
   assert not counts(reader) and not reader.faults
 
 
+@pytest.mark.parametrize("compressed", [True, False])
+def test_a_file_whose_first_bytes_are_damaged(tmp_path, compressed):
+  data, offsets = numbered(5, gzip=compressed)
+  path = tmp_path / ("x.warc.gz" if compressed else "x.warc")
+  path.write_bytes(b"????" + data[4:])
+  documents, reader = read(path)
+  assert [document.metadata["offset"] for document in documents] == offsets[1:]
+  assert [fault["offset"] for fault in reader.faults] == [0]
+
+
 def test_a_page_without_id_is_named_by_its_place(tmp_path):
   data, offsets = numbered(3, gzip=False)
   plain = data.replace(b"WARC-Record-ID", b"WARC-Nothing-X")

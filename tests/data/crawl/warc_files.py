@@ -1,6 +1,7 @@
 """WARC files for tests, written with warcio, which does not read them."""
 
 import io
+import uuid
 
 import pytest
 
@@ -43,7 +44,11 @@ def warc(pages, *, gzip=True, kind="response", status="200 OK", headers=None,
           ("Content-Type", "text/html; charset=utf-8")], protocol="HTTP/1.1")
     writer.write_record(writer.create_warc_record(
         url, kind, payload=io.BytesIO(payload), http_headers=http,
-        warc_headers_dict=warc_headers,
+        # warcio would draw an id, and look at the clock.
+        warc_headers_dict={
+            "WARC-Record-ID":
+                f"<urn:uuid:{uuid.uuid5(uuid.NAMESPACE_URL, url)}>",
+            "WARC-Date": "2024-02-29T12:00:00Z"} | (warc_headers or {}),
         warc_content_type="text/plain" if kind == "conversion" else None))
   return file.getvalue(), offsets
 
