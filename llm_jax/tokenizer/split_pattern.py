@@ -53,7 +53,7 @@ def cased_pattern(contraction: str, digits: str) -> str:
 
 
 CONTRACTION = _contraction("sS")
-_FOLDED = _contraction("sS\u017f")
+FOLDED_CONTRACTION = _contraction("sS\u017f")
 _GPT4_STYLE = (rf"{CONTRACTION}|{_WORD}|\p{{N}}{{1,MAX_DIGITS}}|{_MARKS}"
                rf"|{SPACES}")
 
@@ -66,11 +66,11 @@ GPT2_PATTERN = (
 PATTERNS = {
     "gpt2": GPT2_PATTERN,
     # As tiktoken has it now: spaces at the very end of a text are one piece.
-    "cl100k": rf"{_FOLDED}|{_WORD}|\p{{N}}{{1,3}}|{_MARKS}|{_AT_THE_END}"
-              rf"|{SPACES}",
-    "o200k": cased_pattern(rf"(?:{_FOLDED})?", r"\p{N}{1,3}"),
+    "cl100k": rf"{FOLDED_CONTRACTION}|{_WORD}|\p{{N}}{{1,3}}|{_MARKS}"
+              rf"|{_AT_THE_END}|{SPACES}",
+    "o200k": cased_pattern(rf"(?:{FOLDED_CONTRACTION})?", r"\p{N}{1,3}"),
     # meta-llama/llama3, llama/tokenizer.py: cl100k's first form.
-    "llama3": rf"{_FOLDED}|{_WORD}|\p{{N}}{{1,3}}|{_MARKS}|{SPACES}",
+    "llama3": rf"{FOLDED_CONTRACTION}|{_WORD}|\p{{N}}{{1,3}}|{_MARKS}|{SPACES}",
 }
 
 
