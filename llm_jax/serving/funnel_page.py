@@ -93,7 +93,7 @@ documents ({_megabytes(last['bytes_out'])} MB of text):
 
 def _head(funnel: Funnel) -> str:
   first, last = funnel["stages"][0], funnel["stages"][-1]
-  seconds = sum(funnel["seconds"].values())
+  seconds = _all_seconds(funnel)
   rate = f"{first['documents_out'] / seconds:,.0f}" if seconds else "–"
   facts = (
       ("Pages read", f"{first['documents_out']:,}",
@@ -151,10 +151,14 @@ def _table(funnel: Funnel) -> str:
       "in", "out", "kept", "of all", "MB in", "MB out", "seconds",
       "documents/s"))
   total = sum(funnel["seconds"].values())
+  rest = _all_seconds(funnel) - total
+  note = (f'<p class="note">and {rest:,.1f} seconds for reading and writing '
+          "what the stages hand on, and for the search for copies</p>"
+          if rest > 0 else "")
   return f"""<div class="scroll"><table><thead><tr><th>Stage</th>{heads}</tr>
 </thead><tbody>{''.join(rows)}</tbody><tfoot><tr><td>All tasks</td>
 {'<td></td>' * 6}<td class="n">{total:,.1f}</td><td></td></tr></tfoot></table>
-</div>"""
+</div>{note}"""
 
 
 def _stages(funnel: Funnel) -> str:
@@ -308,13 +312,17 @@ def _faults(funnel: Funnel) -> str:
 
 
 def _run(funnel: Funnel) -> str:
-  run = funnel["run"]
+  run, phases = funnel["run"], funnel.get("phase_seconds", {})
+  times = "" if not phases else (
+      "<h3>Seconds of all tasks, by phase</h3>" + bar_rows(
+          [(name, seconds, f"{seconds:,.1f}")
+           for name, seconds in phases.items()], most=max(phases.values())))
   if not run:
-    return "<p>Nothing is known of it.</p>"
+    return times + "<p>Nothing is known of its settings.</p>"
   rows = "".join(
       f'<tr><td class="mono">{_name(name)}</td><td>{safe_text(value)}</td></tr>'
       for name, value in _flat(run))
-  return ("<details><summary>Settings and versions</summary>"
+  return (f"{times}<details><summary>Settings and versions</summary>"
           f'<div class="scroll"><table><tbody>{rows}</tbody></table></div>'
           "</details>")
 
@@ -326,6 +334,12 @@ def _find(funnel: Funnel, name: str) -> Mapping[str, Any]:
   """The stage of that name; {} if it was not run."""
   return next((stage for stage in funnel["stages"] if stage["stage"] == name),
               {})
+
+
+def _all_seconds(funnel: Funnel) -> float:
+  """Of all tasks: of their phases, where that is known."""
+  return sum(funnel.get("phase_seconds", {}).values()) or sum(
+      funnel["seconds"].values())
 
 
 def _name(word: str) -> str:

@@ -135,6 +135,15 @@ def test_the_numbers_are_those_of_the_funnel():
   assert "to <x> now" in text
 
 
+def test_the_time_between_the_stages_is_told():
+  funnel = made_up()
+  assert "search for copies" not in render_funnel(funnel)
+  funnel["phase_seconds"] = {"filter-a": 230.5, "pairs-a": 20.0}
+  text = words(render_funnel(funnel))
+  assert "and 30.0 seconds for reading and writing" in text
+  assert "4m10s 80 pages per second" in text and "pairs-a 20.0" in text
+
+
 def test_other_numbers_make_another_page():
   other = made_up()
   other["stages"][-1]["documents_out"] = 5_005

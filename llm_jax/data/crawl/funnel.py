@@ -21,6 +21,7 @@ from typing import Any
 from datatrove.io import DataFolder, get_datafolder
 
 from llm_jax.config import require
+from llm_jax.data.crawl import timing
 from llm_jax.metric_writers import format_count
 
 # The order in which the stages are told, whatever phase they are part of.
@@ -75,10 +76,13 @@ class Funnel:
     faults: `reason`, `file`, `offset`, `detail` of places in the input: the
       first of each task, at most 1,000. All are in the stage's `counts`.
     run: "settings", "git", "python" and "packages", as far as they are known.
+    phase_seconds: of all tasks of each phase, with reading, writing and the
+      search for copies; {} where it is not known.
   """
   stages: tuple[Stage, ...]
   faults: tuple[Mapping[str, Any], ...] = ()
   run: Mapping[str, Any] = dataclasses.field(default_factory=dict)
+  phase_seconds: Mapping[str, float] = dataclasses.field(default_factory=dict)
 
 
 def gather(workdir: str) -> Funnel:
@@ -88,9 +92,7 @@ def gather(workdir: str) -> Funnel:
     ConfigError: no task has ended yet, or the tallies contradict each other.
   """
   folder = get_datafolder(workdir)
-  names = sorted(folder.list_files("tallies")) if folder.exists(
-      "tallies") else []
-  names = [name for name in names if name.endswith(".json")]
+  names = _json_files(folder, "tallies")
   require(bool(names), f"{workdir} has no tallies; it is not the workdir of "
           "experiments.curate, or none of its tasks has ended.")
   run = _run_facts(folder)
@@ -108,11 +110,13 @@ def gather(workdir: str) -> Funnel:
   order = {name: i for i, name in enumerate(STAGES)}
   stages = sorted(sums, key=lambda name: order.get(name, len(order)))
   return Funnel(tuple(sums[name].stage(name) for name in stages),
-                tuple(sorted(faults, key=_place)[:_MOST_FAULTS]), run)
+                tuple(sorted(faults, key=_place)[:_MOST_FAULTS]), run,
+                _phase_seconds(folder))
 
 
 def as_json(funnel: Funnel) -> dict[str, Any]:
-  """The funnel as JSON has it; times are in "seconds" and nowhere else."""
+  """The funnel as JSON has it; times are in "seconds" (of stages) and
+  "phase_seconds", and nowhere else."""
   stages = []
   for stage in funnel.stages:
     fields = dataclasses.asdict(stage)
@@ -123,7 +127,9 @@ def as_json(funnel: Funnel) -> dict[str, Any]:
     stages.append({"stage": fields.pop("stage"), **fields})
   return {"stages": stages, "faults": [dict(f) for f in funnel.faults],
           "run": dict(funnel.run),
-          "seconds": {s.name: round(s.seconds, 3) for s in funnel.stages}}
+          "seconds": {s.name: round(s.seconds, 3) for s in funnel.stages},
+          "phase_seconds": {name: round(seconds, 3) for name, seconds
+                            in funnel.phase_seconds.items()}}
 
 
 def table(funnel: Funnel) -> str:
@@ -167,7 +173,11 @@ def _notes(funnel: Funnel) -> list[str]:
     notes.append("the first fault of the input: {reason} in {file} at {offset}"
                  .format(**funnel.faults[0]))
   seconds = sum(stage.seconds for stage in funnel.stages)
-  notes.append(f"seconds are those of all tasks together: {seconds:,.1f}")
+  notes.append(f"seconds are those of all tasks together: {seconds:,.1f} of "
+               "the stages")
+  if funnel.phase_seconds:
+    notes[-1] += (f", {sum(funnel.phase_seconds.values()):,.1f} with reading, "
+                  "writing and the search for copies")
   return ["", *notes]
 
 
@@ -176,13 +186,29 @@ def _percent(part: int, whole: int) -> str:
 
 
 def _read(folder: DataFolder, names: list[str]
-          ) -> Iterator[tuple[str, dict[str, Any]]]:
-  """(name, content) of files, in their order."""
-  def one(name: str) -> dict[str, Any]:
+          ) -> Iterator[tuple[str, Any]]:
+  """(name, content) of JSON files, in their order."""
+  def one(name: str) -> Any:
     with folder.open(name, "r", encoding="utf-8") as stream:
       return json.load(stream)
   with concurrent.futures.ThreadPoolExecutor(_READERS) as pool:
     yield from zip(names, pool.map(one, names))
+
+
+def _json_files(folder: DataFolder, name: str) -> list[str]:
+  """The JSON files below a directory, in order; [] if it is not there."""
+  if not folder.exists(name):
+    return []
+  return [file for file in sorted(folder.list_files(name))
+          if file.endswith(".json")]
+
+
+def _phase_seconds(folder: DataFolder) -> dict[str, float]:
+  """The seconds of each phase, the longest first."""
+  found: collections.Counter[str] = collections.Counter()
+  for name, seconds in _read(folder, _json_files(folder, timing.FOLDER)):
+    found[_phase(name.rpartition(".")[0])] += seconds
+  return dict(found.most_common())
 
 
 def _run_facts(folder: DataFolder) -> dict[str, Any]:
@@ -320,4 +346,5 @@ class _Check:
 
 
 def _phase(task: str) -> str:
+  """filter-a of tallies/filter-a/00003."""
   return task.split("/")[-2]

@@ -26,6 +26,7 @@ from llm_jax.data.crawl.pii import PiiReplacer
 from llm_jax.data.crawl.readers import (
     filtered_reader, find_inputs, page_reader)
 from llm_jax.data.crawl.tally import Watch
+from llm_jax.data.crawl.timing import timed
 from llm_jax.data.crawl.urls import url_filter
 from llm_jax.data.crawl.words import word_tokenizer
 from llm_jax.data.crawl.writing import writer
@@ -85,7 +86,7 @@ def phases(config: CurateConfig) -> list[Phase]:
     readers = [(page_reader(config.input, paths[dump], dump), tasks[dump])
                for dump in dumps]
     planned += _group_phases(config, folder, group, readers, decontaminate)
-  return planned
+  return [timed(phase, folder) for phase in planned]
 
 
 def _group_phases(config: CurateConfig, folder: DataFolder, group: str,

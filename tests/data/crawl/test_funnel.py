@@ -138,6 +138,20 @@ def test_the_table_says_what_the_funnel_does(tmp_path):
   assert max(map(len, lines)) < 130
 
 
+def test_the_time_of_phases_is_that_of_all_their_tasks(tmp_path):
+  curate(tmp_path)
+  assert as_json(gather(str(tmp_path)))["phase_seconds"] == {}
+  assert "with reading" not in table(gather(str(tmp_path)))
+  for name, seconds in (("a-b.c/00000", 1.5), ("a-b.c/00001", 2.0),
+                        ("d/00000", 7.25)):
+    file = tmp_path / "seconds" / f"{name}.json"
+    file.parent.mkdir(parents=True, exist_ok=True)
+    file.write_text(json.dumps(seconds))
+  found = gather(str(tmp_path))
+  assert list(found.phase_seconds.items()) == [("d", 7.25), ("a-b.c", 3.5)]
+  assert "10.8 with reading" in table(found)
+
+
 def edit(workdir, name, **changes):
   file = workdir / "tallies" / name
   file.write_text(json.dumps(json.loads(file.read_text()) | changes))
