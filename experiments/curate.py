@@ -10,6 +10,7 @@ and `funnel.html`.
 
 from __future__ import annotations
 
+import os
 from typing import Any
 
 from llm_jax import config_flags
@@ -29,6 +30,8 @@ def run(config: CurateConfig) -> dict[str, Any]:
   Raises:
     ConfigError: settings or inputs that cannot work, or a task that failed.
   """
+  # datatrove's bars over files of milliseconds; read when tqdm is imported.
+  os.environ.setdefault("TQDM_DISABLE", "1")
   from llm_jax import run_record
   from llm_jax.data.crawl import executors, recipe
   from llm_jax.data.crawl.phases import Phase

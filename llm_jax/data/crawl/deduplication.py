@@ -1,13 +1,13 @@
 """Copies of documents and lines, found with datatrove's stages.
 
-Exact copies: documents whose letters and digits are the same, whatever their
-case and spaces (Lee et al. 2022, arXiv:2107.06499, on why). Near copies: MinHash
-with locality-sensitive hashing (Broder 1997; Lee et al.; FineWeb, section 3.4).
-A document is the set of its shingles of `ngrams` words; its signature is
+Exact copies: documents with the same text, whatever their case and spaces (Lee
+et al. 2022, arXiv:2107.06499, on why). Near copies: MinHash with
+locality-sensitive hashing (Broder 1997; Lee et al.; FineWeb, section 3.4). A
+document is the set of its shingles of `ngrams` words; its signature is
 `buckets` bands of `hashes` minima; two documents meet if a whole band agrees,
 which they do with probability 1-(1-s^hashes)^buckets where s is their Jaccard
-similarity. Documents that meet, directly or by others, are one cluster, of which
-one stays. Lines: a line that an earlier document has goes.
+similarity. Documents that meet, directly or by others, are one cluster, of
+which one stays. Lines: of equal lines of several documents one stays.
 
 datatrove names a document by its file and its place in it. So whatever reads
 the documents later must read them in the same order, and through the same

@@ -22,7 +22,8 @@ from datatrove.io import get_datafolder
 from datatrove.utils.stats import PipelineStats
 from loguru import logger
 
-from llm_jax.config import ConfigError, ExecutorConfig
+from llm_jax.config import ConfigError
+from llm_jax.config_crawl import ExecutorConfig
 from llm_jax.data.crawl.phases import Phase
 from llm_jax.metric_writers import format_seconds
 
@@ -43,6 +44,9 @@ def run_phases(phases: Sequence[Phase], config: ExecutorConfig,
     return False
   if config.kind == "ray":
     _start_ray()
+    # datatrove says so of every phase.
+    print(f"On several machines, all must see {workdir}.", flush=True)
+    _quiet("ERROR")
   for phase in phases:
     executor = make_executor(phase, config, workdir)
     left = len(executor.get_incomplete_ranks())
@@ -104,10 +108,10 @@ class _Local(LocalPipelineExecutor):
       _quiet()
 
 
-def _quiet() -> None:
-  """datatrove's log on the terminal: warnings only."""
+def _quiet(level: str = "WARNING") -> None:
+  """datatrove's log on the terminal: warnings, or only errors."""
   logger.remove()
-  logger.add(sys.stderr, level="WARNING",
+  logger.add(sys.stderr, level=level,
              format="<level>{level}</level> {message}")
 
 

@@ -49,8 +49,8 @@ _ISSUERS = re.compile(
 # Where a telephone number may be: seven digits or more, with signs between.
 _MAYBE_PHONE = re.compile(r"(?:\+|\(|\d)(?:[ ().\-/\u00a0\u2011]{0,3}\d){6,14}")
 # Words before a number that say that it is one.
-_CUE = re.compile(r"(?:\b(?:t[eé]l[eé]?(?:phone|fono|efon|\.)?|phone|call|mobile|"
-                  r"mob|cell|fax|text|ring|dial|appele[rz]|joindre|portable|"
+_CUE = re.compile(r"(?:\b(?:t[eé]l[eé]?(?:phone|fono|efon|\.)?|phone|call|"
+                  r"mobile|mob|cell|fax|text|ring|dial|appele[rz]|joindre|portable|"
                   r"m[oó]vil|llam\w*|anruf\w*|handy|whatsapp|contact\w*|"
                   r"number is|hotline|n[°º])\b[^.\d]{0,24})$", re.IGNORECASE)
 

@@ -62,7 +62,7 @@ class _Writer(JsonlWriter):
 
 
 # What a stage notes for the next ones, and no reader of the text wants.
-_INTERNAL = ("file", "offset", "filter_reason", "file_path",
+_INTERNAL = ("file", "offset", "content_type", "filter_reason", "file_path",
              "minhash_cluster_id", "minhash_cluster_size")
 
 
