@@ -52,7 +52,9 @@ _MAYBE_PHONE = re.compile(r"(?:\+|\(|\d)(?:[ ().\-/\u00a0\u2011]{0,3}\d){6,14}")
 _CUE = re.compile(r"(?:\b(?:t[eé]l[eé]?(?:phone|fono|efon|\.)?|phone|call|"
                   r"mobile|mob|cell|fax|text|ring|dial|appele[rz]|joindre|portable|"
                   r"m[oó]vil|llam\w*|anruf\w*|handy|whatsapp|contact\w*|"
-                  r"number is|hotline|n[°º])\b[^.\d]{0,24})$", re.IGNORECASE)
+                  r"number is|hotline|reach\w* (?:\w+ )?(?:at|on|under)|"
+                  r"joignable|atiend\w*|n[°º])\b[^.\d]{0,24})$",
+                  re.IGNORECASE)
 
 
 class PiiReplacer(PipelineStep):
@@ -224,4 +226,5 @@ def _is_written_as_one(number: str, parsed: phonenumbers.PhoneNumber,
     # 555-123-4567 or (555) 123-4567; three numbers apart may be anything.
     return bool(re.fullmatch(
         r"(\(\d{3}\) ?|\d{3}[-.])\d{3}[-.]\d{4}", number))
-  return number.startswith("0") or "(" in number
+  # Three groups may be a large number with spaces for its thousands.
+  return number.startswith("0") or "(" in number or len(groups) > 3
