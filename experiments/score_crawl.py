@@ -95,6 +95,8 @@ def table(scores: dict[str, Any]) -> str:
             _row(scores["pii"]["recall_by_class"]), "removed pages of",
             _row(scores["clutter"]["boilerplate_by_detail"]),
             _row(scores["clutter"]["noise_by_detail"]),
+            "articles without what was around them, by kind of site",
+            _row(scores["clutter"]["free_by_layout"]),
             f"charsets put right ({scores['charsets']['pages']} pages)",
             _row(scores["charsets"]["by_fault"]), "articles lost at",
             "  " + (", ".join(f"{stage} {number}" for stage, number in

@@ -69,13 +69,25 @@ def boilerplate(rng: random.Random, kind: str, titles: list[str]) -> str:
           f"0.{rng.randrange(99)} seconds</p>{found}</main>")
 
 
-def noise(rng: random.Random, kind: str, vocabulary: list[str]) -> list[str]:
+def chain(texts: list[str]) -> dict[str, list[str]]:
+  """Word -> the words that follow it, for Markov's chain."""
+  followers: dict[str, list[str]] = {}
+  for text in texts:
+    words = text.split()
+    for word, other in zip(words, words[1:]):
+      followers.setdefault(word, []).append(other)
+  return followers
+
+
+def noise(rng: random.Random, kind: str, vocabulary: list[str],
+          followers: dict[str, list[str]]) -> list[str]:
   """Paragraphs that no human wrote to be read.
 
   Args:
     rng: decides what they say.
     kind: one of `NOISE`.
-    vocabulary: words of articles, in order, for Markov's chain and keywords.
+    vocabulary: words of articles.
+    followers: of `chain`.
   """
   if kind == "random":
     return [" ".join(_random_word(rng) for _ in range(rng.randrange(40, 90)))
@@ -88,7 +100,7 @@ def noise(rng: random.Random, kind: str, vocabulary: list[str]) -> list[str]:
     line = " ".join(rng.choices(vocabulary, k=14)).capitalize() + "."
     return [line] * rng.randrange(12, 40)
   if kind == "markov":
-    return [" ".join(rng.choices(vocabulary, k=rng.randrange(30, 90)))
+    return [_walk(rng, followers, rng.randrange(30, 90))
             for _ in range(rng.randrange(3, 7))]
   if kind == "log":
     return [f"2024-0{rng.randrange(1, 9)}-{rng.randrange(10, 29)} "
@@ -111,6 +123,16 @@ def offers(rng: random.Random) -> list[str]:
   lines = [rng.choice(_OFFERS).format(rng.choice(goods), rng.randrange(5, 95))
            for _ in range(rng.randrange(12, 30))]
   return [" ".join(lines[i:i + 4]) for i in range(0, len(lines), 4)]
+
+
+def _walk(rng: random.Random, followers: dict[str, list[str]],
+          length: int) -> str:
+  """Each word one that has followed the word before it."""
+  starts = list(followers)
+  words = [rng.choice(starts)]
+  while len(words) < length:
+    words.append(rng.choice(followers.get(words[-1]) or starts))
+  return " ".join(words).rstrip(".,;") + "."
 
 
 def _random_word(rng: random.Random) -> str:

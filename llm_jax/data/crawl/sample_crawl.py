@@ -55,6 +55,7 @@ class Page:
   record_id: str = ""
   path: str = ""
   detail: str = ""
+  layout: str = ""
   title: str = ""
   sections: tuple[sample_pages.Section, ...] = ()
   pii: tuple[dict[str, str], ...] = ()
@@ -140,7 +141,8 @@ def _truth(page: Page) -> dict[str, Any]:
   """The line of the truth file."""
   return {
       "id": f"<{page.record_id}>", "url": page.url, "file": page.path,
-      "kind": page.kind, "detail": page.detail, "language": page.language,
+      "kind": page.kind, "detail": page.detail, "layout": page.layout,
+      "language": page.language,
       "title": page.title, "articles": [lead.key for lead in page.leads],
       "text": page.text, "pii": list(page.pii),
       "duplicate_of": f"<{page.source.record_id}>" if page.source else None,
@@ -175,6 +177,9 @@ class _Maker:
         sample_foreign.SENTENCES)), max(20, min(config.pages // 100, 300)))
     self._vocabulary = {language: _vocabulary(leads)
                         for language, leads in self.leads.items()}
+    self._english = next(iter(self._vocabulary.values()))
+    self._chain = sample_clutter.chain(
+        [lead.text for lead in next(iter(self.leads.values()))[:1_000]])
     self._used: set[str] = set()
 
   def record_id(self, name: object) -> str:
@@ -271,7 +276,7 @@ class _Maker:
       page.sections = (sample_pages.Section("", tuple(paragraphs)),)
     elif page.kind == "noise":
       page.detail = rng.choice(sample_clutter.NOISE)
-      page.title = " ".join(rng.sample(self._vocabulary["en"], 2))
+      page.title = " ".join(rng.sample(self._english, 2))
     elif page.kind == "boilerplate":
       page.detail = rng.choice(sample_clutter.BOILERPLATE)
       page.title = page.detail
@@ -283,7 +288,9 @@ class _Maker:
 
   def _compose_article(self, page: Page, rng: random.Random) -> None:
     page.title = _title(page.leads, page.language)
-    sections = [sample_pages.Section(lead.title, tuple(lead.paragraphs))
+    # Of a single article the page's title is heading enough.
+    sections = [sample_pages.Section(
+        lead.title if len(page.leads) > 1 else "", tuple(lead.paragraphs))
                 for lead in page.leads]
     if page.kind == "near_duplicate":
       page.jaccard, sections = self._edited(sections, page.language, rng)
@@ -372,7 +379,8 @@ class _Maker:
         titles = [html.escape(lead.title) for lead in self._some(rng, "en", 24)]
         body = sample_clutter.boilerplate(rng, page.detail, titles)
       else:
-        lines = sample_clutter.noise(rng, page.detail, self._vocabulary["en"])
+        lines = sample_clutter.noise(rng, page.detail, self._english,
+                                     self._chain)
         tag = rng.choice(("p", "p", "div"))
         body = "<main>" + "\n".join(f"<{tag}>{html.escape(line)}</{tag}>"
                                     for line in lines) + "</main>"
@@ -382,14 +390,14 @@ class _Maker:
     teasers = [lead.text[:rng.randrange(60, 90)] + "…"
                for lead in self._some(rng, language, rng.randrange(3, 8))]
     # A site looks alike on all of its pages.
-    layout, = random.Random(page.host).choices(
+    page.layout, = random.Random(page.host).choices(
         list(sample_pages.LAYOUTS), list(sample_pages.LAYOUTS.values()))
-    text = sample_pages.render(rng, layout, page.language, page.host,
+    text = sample_pages.render(rng, page.layout, page.language, page.host,
                                page.title, list(page.sections), teasers,
                                charset)
     said = sample_pages.STRINGS.get(page.language, sample_pages.STRINGS["en"])
     page.boilerplate = tuple(
-        line for line in (said.cookies, said.footer, said.share,
+        line for line in (said.cookies, said.footer, *said.share[:2],
                           said.subscribe, *teasers[:2])
         if line in text or html.escape(line) in text)
     return text

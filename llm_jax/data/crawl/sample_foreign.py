@@ -70,6 +70,26 @@ SENTENCES: dict[str, tuple[str, ...]] = {
         "O ônibus passa {1} vezes por dia, mas ao domingo só vai até a "
         "igreja.",
         "A escola tem uma horta grande, onde as crianças plantam legumes."),
+    "ca": (
+        "El mercat de {} obre cada dissabte a les {1} i tanca a primera hora "
+        "de la tarda.",
+        "Qui viatgi a {} a la tardor hauria de portar roba d'abric i sabates "
+        "còmodes.",
+        "El vell pont sobre el riu es va construir fa {1} anys i des "
+        "d'aleshores s'ha restaurat dues vegades.",
+        "Al museu de {} hi ha {1} quadres, gairebé tots de pintors de la "
+        "comarca.",
+        "L'ajuntament ha decidit arreglar l'any vinent el camí que porta a "
+        "l'estació.",
+        "Moltes famílies hi venen els caps de setmana perquè el bosc comença "
+        "just darrere del poble.",
+        "El pa encara es fa a mà i se'n sent l'olor des de ben d'hora al "
+        "matí.",
+        "Després d'un hivern llarg, tothom espera els primers dies de calor a "
+        "la vall de {}.",
+        "L'autobús passa {1} vegades al dia, però els diumenges només arriba "
+        "fins a l'església.",
+        "L'escola té un hort gran on els nens conreen verdures."),
     "nl": (
         "De markt in {} gaat elke zaterdag om {1} uur open en sluit vroeg in "
         "de middag.",

@@ -33,7 +33,7 @@ _SECOND = ("gazette", "journal", "archive", "review", "notes", "library",
 _ENDINGS = {"en": ("com", "org", "net", "co.uk", "info", "us"),
             "fr": ("fr", "com", "org", "be"), "es": ("es", "com", "com.mx",
                                                      "com.ar"),
-            "de": ("de", "at"), "it": ("it",), "pt": ("pt", "com.br"),
+            "ca": ("cat",), "de": ("de", "at"), "it": ("it",), "pt": ("pt", "com.br"),
             "nl": ("nl",), "pl": ("pl",), "ru": ("ru",), "sv": ("se",),
             "zh": ("cn",), "ja": ("jp",)}
 _SPAM_WORDS = ("xxx", "porn", "viagra", "hentai", "bdsm")

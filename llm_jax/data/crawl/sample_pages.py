@@ -1,9 +1,10 @@
-"""HTML around an article, as sites have it: six kinds of site.
+"""HTML around an article, as sites have it: seven kinds of site.
 
 Menus, scripts, styles, data for search engines, cookie banners, side columns
 with links and teasers of other articles, comments, footers; within an article
-links, emphasis and pointers to others. One kind is as pages were twenty years
-ago: tables, line breaks, and no name that would tell what a part is for.
+links and emphasis. Plain pages have no name that would tell what a part is
+for, and line breaks for paragraphs; a few are laid out in a table besides, as
+was done twenty years ago.
 Everything is drawn from the page's own random numbers.
 """
 
@@ -15,8 +16,8 @@ import json
 import random
 
 # Kinds of site, and how common they are.
-LAYOUTS = {"blog": 2, "news": 2, "encyclopedia": 2, "forum": 2, "shop": 2,
-           "old": 1}
+LAYOUTS = {"blog": 10, "news": 10, "encyclopedia": 10, "forum": 10, "shop": 10,
+           "plain": 2, "table": 1}
 _LINKED, _STRONG = 0.02, 0.01  # words of a paragraph
 
 
@@ -29,7 +30,7 @@ class Strings:
   footer: str
   related: str
   by: str
-  share: str
+  share: tuple[str, ...]
   subscribe: str
   comments: str
   replies: tuple[str, ...]
@@ -41,8 +42,9 @@ _EN = Strings(
     "We use cookies and similar techniques to improve your experience, to "
     "measure traffic and to show advertisements that suit you.",
     "Accept all", "All rights reserved. Imprint | Privacy policy | Terms of "
-    "use | Sitemap", "You may also like", "By", "Share on Facebook | Share on "
-    "X | Print", "Subscribe to our newsletter and never miss a story",
+    "use | Sitemap", "You may also like", "By",
+    ("Share on Facebook", "Share on X", "Print"),
+    "Subscribe to our newsletter and never miss a story",
     "Leave a comment", ("Thanks for sharing!", "Great post, very helpful.",
                         "Does anybody have a picture?", "Following."))
 _FR = Strings(
@@ -52,8 +54,9 @@ _FR = Strings(
     "l'audience et vous proposer des publicités adaptées.",
     "Tout accepter", "Tous droits réservés. Mentions légales | "
     "Confidentialité | Conditions d'utilisation | Plan du site",
-    "À lire également", "Par", "Partager sur Facebook | Partager sur X | "
-    "Imprimer", "Abonnez-vous à notre lettre d'information",
+    "À lire également", "Par",
+    ("Partager sur Facebook", "Partager sur X", "Imprimer"),
+    "Abonnez-vous à notre lettre d'information",
     "Laisser un commentaire", ("Merci pour le partage !", "Super, très utile.",
                                "Quelqu'un a une photo ?", "Je suis le sujet."))
 _ES = Strings(
@@ -63,7 +66,7 @@ _ES = Strings(
     "mostrarle anuncios de su interés.",
     "Aceptar todas", "Todos los derechos reservados. Aviso legal | Privacidad "
     "| Condiciones de uso | Mapa del sitio", "También le puede interesar",
-    "Por", "Compartir en Facebook | Compartir en X | Imprimir",
+    "Por", ("Compartir en Facebook", "Compartir en X", "Imprimir"),
     "Suscríbase a nuestro boletín", "Deje un comentario",
     ("¡Gracias por compartir!", "Muy útil, gracias.",
      "¿Alguien tiene una foto?", "Sigo el tema."))
@@ -98,7 +101,8 @@ def render(rng: random.Random, layout: str, language: str, host: str,
   said = STRINGS.get(language, _EN)
   menu = rng.sample(said.menu, rng.randrange(6, len(said.menu) + 1))
   body = {"blog": _blog, "news": _news, "encyclopedia": _encyclopedia,
-          "forum": _forum, "shop": _shop, "old": _old}[layout](
+          "forum": _forum, "shop": _shop, "plain": _plain,
+          "table": _table}[layout](
               rng, said, html.escape(title), sections)
   parts = [
       "<!DOCTYPE html>",
@@ -196,18 +200,37 @@ def _footer(rng: random.Random, said: Strings, host: str) -> str:
           f"{host}. {said.footer}</p></footer>")
 
 
-def _old(rng: random.Random, said: Strings, title: str,
-         sections: list[Section]) -> str:
-  """Tables and line breaks."""
-  body = "<br><br>\n".join(
-      (f"<b>{html.escape(section.heading)}</b><br>" if section.heading and not i
-       else "") + _inline(rng, text)
-      for section in sections for i, text in enumerate(section.paragraphs))
-  links = "<br>".join(f'<a href="/{rng.randrange(99)}.htm">{item}</a>'
-                      for item in said.menu[:6])
+def _plain(rng: random.Random, said: Strings, title: str,
+           sections: list[Section]) -> str:
+  """Blocks without names, and line breaks."""
+  # Such sites are of a time before that of sharing, half of them.
+  share = _share(rng, said) if rng.random() < 0.5 else ""
+  return (f"<div><div>{_links(rng, said)}</div><div><font size=5>{title}</font>"
+          f"<br><br>\n{_lines(rng, sections)}\n<hr></div>"
+          f"<div>{share}</div></div>")
+
+
+def _table(rng: random.Random, said: Strings, title: str,
+           sections: list[Section]) -> str:
+  """A table: links on the left, the article on the right."""
   return ('<table width="100%" border="0"><tr><td width="20%" valign="top">'
-          f'{links}</td><td valign="top"><font size="5">{title}</font><br><br>'
-          f"\n{body}\n<hr>{said.share}</td></tr></table>")
+          f'{_links(rng, said)}</td><td valign="top"><font size="5">{title}'
+          f"</font><br><br>\n{_lines(rng, sections)}\n<hr></td></tr></table>")
+
+
+def _links(rng: random.Random, said: Strings) -> str:
+  return "<br>".join(f'<a href="/{rng.randrange(99)}.htm">{item}</a>'
+                     for item in said.menu[:6])
+
+
+def _lines(rng: random.Random, sections: list[Section]) -> str:
+  """Sections with line breaks between paragraphs."""
+  lines = []
+  for section in sections:
+    heading = html.escape(section.heading)
+    lines += [f"<b>{heading}</b>"] if heading else []
+    lines += [_inline(rng, text) for text in section.paragraphs]
+  return "<br><br>\n".join(lines)
 
 
 def _scripts(rng: random.Random) -> str:
@@ -223,12 +246,17 @@ def _byline(rng: random.Random, said: Strings) -> str:
           f"{rng.randrange(2009, 2025)}</time></div>")
 
 
+def _share(rng: random.Random, said: Strings) -> str:
+  return " | ".join(f'<a href="/share?to={rng.randrange(9)}">{item}</a>'
+                    for item in said.share)
+
+
 def _blog(rng: random.Random, said: Strings, title: str,
           sections: list[Section]) -> str:
   return (f'<main id="main"><article class="post hentry"><h1 class="entry-title'
           f'">{title}</h1>{_byline(rng, said)}\n<div class="entry-content">\n'
           f"{_article(rng, sections)}\n</div>\n"
-          f'<div class="share-buttons">{said.share}</div></article>\n'
+          f'<div class="share-buttons">{_share(rng, said)}</div></article>\n'
           f'<section id="comments"><h3>{said.comments}</h3><form>'
           "<textarea></textarea><button>OK</button></form></section></main>")
 
@@ -240,7 +268,7 @@ def _news(rng: random.Random, said: Strings, title: str,
           f'<figure><img src="/img/{rng.randrange(9999)}.jpg" alt=""></figure>'
           f'\n<div class="story-body article-body">\n'
           f'{_article(rng, sections, "h3")}\n</div>'
-          f'<div class="social">{said.share}</div></div>')
+          f'<div class="social">{_share(rng, said)}</div></div>')
 
 
 def _encyclopedia(rng: random.Random, said: Strings, title: str,

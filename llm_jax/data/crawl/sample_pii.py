@@ -41,28 +41,31 @@ def _digits(rng: random.Random, number: int) -> str:
   return "".join(rng.choice("0123456789") for _ in range(number))
 
 
-def phone(rng: random.Random) -> str:
-  """A telephone number, national or international."""
+def phone(rng: random.Random, language: str = "en") -> str:
+  """A telephone number: of any country with its prefix, or without one as it is
+  written where the language is spoken."""
   area = rng.choice(("212", "312", "415", "617", "206", "305", "512", "718"))
-  us = f"{rng.randrange(2, 9)}{_digits(rng, 2)}"
-  line = _digits(rng, 4)
-  gb, fr = _digits(rng, 3), _digits(rng, 7)
+  us, line = f"{rng.randrange(2, 9)}{_digits(rng, 2)}", _digits(rng, 4)
+  gb = _digits(rng, 3)
   mobile = f"7{rng.choice('4589')}{_digits(rng, 2)}"
-  es = rng.choice(("61", "62", "65", "91", "93")) + _digits(rng, 7)
-  fr = rng.choice("4578") + fr
+  fr = rng.choice("4578") + _digits(rng, 7)
   pairs = " ".join(fr[i:i + 2] for i in range(0, 8, 2))
+  es = rng.choice(("61", "62", "65", "91", "93")) + _digits(rng, 7)
+  national = {
+      "en": (f"({area}) {us}-{line}", f"{area}-{us}-{line}",
+             f"{area}.{us}.{line}", f"020 7{gb} {line}",
+             f"0161 4{gb[1:]} {line}", f"0{mobile} {gb}{gb[::-1]}"),
+      "fr": (f"01 {pairs}", f"06 {pairs}", f"01.{pairs.replace(' ', '.')}"),
+      "es": (f"{es[:3]} {es[3:6]} {es[6:]}",
+             f"{es[:3]} {es[3:5]} {es[5:7]} {es[7:]}")}
+  if rng.random() < 0.6:
+    return rng.choice(national[language])
   return rng.choice((
-      f"({area}) {us}-{line}", f"{area}-{us}-{line}", f"{area}.{us}.{line}",
       f"+1 {area} {us} {line}", f"+1-{area}-{us}-{line}",
-      f"+1 ({area}) {us}-{line}",
-      f"020 7{gb} {line}", f"+44 20 7{gb} {line}", f"0161 4{gb[1:]} {line}",
-      f"+44 {mobile} {gb}{gb[::-1]}", f"0{mobile} {gb}{gb[::-1]}",
-      f"01 {pairs}", f"06 {pairs}",
-      f"01.{pairs.replace(' ', '.')}", f"+33 1 {pairs}", f"+33 6 {pairs}",
+      f"+1 ({area}) {us}-{line}", f"+44 20 7{gb} {line}",
+      f"+44 {mobile} {gb}{gb[::-1]}", f"+33 1 {pairs}", f"+33 6 {pairs}",
       f"+34 {es[:3]} {es[3:5]} {es[5:7]} {es[7:]}",
-      f"{es[:3]} {es[3:6]} {es[6:]}",
       f"+49 30 {rng.randrange(2, 9)}{_digits(rng, 6)}",
-      f"030 {rng.randrange(2, 9)}{_digits(rng, 6)}",
       f"+39 06 {rng.randrange(4, 9)}{_digits(rng, 7)}"))
 
 
@@ -94,30 +97,42 @@ def ssn(rng: random.Random) -> str:
 
 
 _MAKE: dict[str, Callable[[random.Random], str]] = {
-    "email": email, "ip": ip, "phone": phone, "card": card, "ssn": ssn}
+    "email": email, "ip": ip, "card": card, "ssn": ssn}
 _SENTENCES: dict[str, dict[str, tuple[str, ...]]] = {
     "en": {
         "email": (
             "Questions about this page can be sent to {} at any time.",
             "Readers who know more are welcome to write to {}.",
             "The archive answers letters and messages ({}) within a week.",
-            "A list of sources is available from the author, {}, on request."),
+            "A list of sources is available from the author, {}, on request.",
+            "Contact: {} or the desk at the entrance.",
+            "Corrections go to {}; please name the paragraph."),
         "ip": (
             "The edit was made by an unregistered reader at {} last spring.",
             "The old server answered at {} until the library moved.",
-            "Most of the requests came from {} according to the log."),
+            "Most of the requests came from {} according to the log.",
+            "Whoever wrote this (IP {}) did not sign the note.",
+            "The mirror can be found under http://{}/ for the time being."),
         "phone": (
             "Visitors can book a guided tour by calling {} before noon.",
             "The reading room can be reached at {} on weekdays.",
             "Tel.: {} (ask for the curator of the collection).",
-            "For group visits please phone {} two weeks ahead."),
+            "For group visits please phone {} two weeks ahead.",
+            "The office (phone {}) is closed on public holidays.",
+            "Ring {} if the gate is locked.",
+            "Orders are also taken by fax at {} around the clock.",
+            "Send a text message to {} to join the tour."),
         "card": (
             "The receipt that was published by mistake shows the card {}.",
             "A donor paid the entrance fee with card number {} in March.",
-            "Somebody left the number of a credit card, {}, in the forum."),
+            "Somebody left the number of a credit card, {}, in the forum.",
+            "The example in the leaflet, Visa {}, was a real one.",
+            "Paid by card {}, signature on file."),
         "ssn": (
             "The scanned form shows the social security number {} in full.",
-            "The applicant gave {} as the SSN on the second page.")},
+            "The applicant gave {} as the SSN on the second page.",
+            "His file is kept under SSN {} in the basement.",
+            "A note in the margin reads {}, which is a tax payer's number.")},
     "fr": {
         "email": (
             "Pour toute question sur cette page, écrivez à {} sans hésiter.",
@@ -126,7 +141,9 @@ _SENTENCES: dict[str, dict[str, tuple[str, ...]]] = {
                "L'ancien serveur répondait à l'adresse {} jusqu'en été."),
         "phone": (
             "Les visites guidées se réservent par téléphone au {} le matin.",
-            "La salle de lecture est joignable au {} en semaine."),
+            "La salle de lecture est joignable au {} en semaine.",
+            "Tél. {} (demander la conservatrice de la collection).",
+            "Pour un groupe, appelez le {} deux semaines à l'avance."),
         "card": ("Le reçu publié par erreur montre la carte {} en entier.",),
         "ssn": ("Le formulaire américain montre le numéro {} en entier.",)},
     "es": {
@@ -137,7 +154,9 @@ _SENTENCES: dict[str, dict[str, tuple[str, ...]]] = {
                "El antiguo servidor respondía en {} hasta el verano."),
         "phone": (
             "Las visitas guiadas se reservan llamando al {} por la mañana.",
-            "La sala de lectura atiende en el {} de lunes a viernes."),
+            "La sala de lectura atiende en el {} de lunes a viernes.",
+            "Tel. {} (preguntar por la conservadora).",
+            "Para grupos, contacte con el teléfono {} dos semanas antes."),
         "card": ("El recibo publicado por error muestra la tarjeta {} entera.",
                  ),
         "ssn": ("El formulario estadounidense muestra el número {} entero.",)}}
@@ -146,7 +165,7 @@ _SENTENCES: dict[str, dict[str, tuple[str, ...]]] = {
 def planted(rng: random.Random, language: str) -> tuple[str, dict[str, str]]:
   """A sentence with one piece of personal data, and what it is."""
   kind = rng.choice(CLASSES)
-  value = _MAKE[kind](rng)
+  value = phone(rng, language) if kind == "phone" else _MAKE[kind](rng)
   sentence = rng.choice(_SENTENCES[language][kind]).format(value)
   return sentence, {"class": kind, "value": value, "sentence": sentence}
 

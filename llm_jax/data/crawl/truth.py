@@ -296,9 +296,15 @@ def _clutter(run: Run) -> dict[str, Any]:
                                    for detail in sorted(of)}
   kept = [page for page in run.truth.values()
           if page["kind"] in _ARTICLES and page["id"] in run.documents]
-  free = sum(not any(line in run.documents[page["id"]]["text"]
-                     for line in page["boilerplate"]) for page in kept)
-  result["articles_free_of_boilerplate"] = _ratio(free, len(kept))
+  free: collections.Counter = collections.Counter()
+  of = collections.Counter(page["layout"] for page in kept)
+  for page in kept:
+    text = run.documents[page["id"]]["text"]
+    free[page["layout"]] += not any(line in text
+                                    for line in page["boilerplate"])
+  result["articles_free_of_boilerplate"] = _ratio(free.total(), len(kept))
+  result["free_by_layout"] = {layout: _ratio(free[layout], of[layout])
+                              for layout in sorted(of)}
   return result
 
 
@@ -311,6 +317,7 @@ def _articles(run: Run) -> dict[str, Any]:
            and not page["fault"] and run.is_wanted(page)]
   # One of a family of copies stays, and it need not be the first.
   lost: collections.Counter = collections.Counter()
+  layouts: collections.Counter = collections.Counter()
   for page in pages:
     fate = run.fate(page)
     if fate in _COPIES and any(member in run.documents
@@ -318,6 +325,7 @@ def _articles(run: Run) -> dict[str, Any]:
       continue
     if fate != "kept":
       lost[fate] += 1
+      layouts[page["layout"]] += 1
   kept = [page for page in pages if page["id"] in run.documents
           and not page["charset_fault"] and not page["pii"]]
   found = total = extra = written = 0
@@ -330,6 +338,7 @@ def _articles(run: Run) -> dict[str, Any]:
   return {"pages": len(pages),
           "survive": _ratio(len(pages) - lost.total(), len(pages)),
           "lost_at": {stage: lost[stage] for stage in _ORDER if lost[stage]},
+          "lost_by_layout": dict(sorted(layouts.items())),
           "characters_survive": _ratio(found, total),
           "characters_of_others": _ratio(extra, written)}
 
