@@ -63,6 +63,27 @@ class TokenizeCorpusConfig:
 
 
 @dataclasses.dataclass(frozen=True)
+class ViewTokensConfig:
+  """experiments/view_tokens.py"""
+  tokenizers: tuple[str, ...] = setting(
+      ("runs/quickstart/tokenizer",), "vocabularies to compare: directories "
+      "and files as tokenize_corpus takes them, names of tiktoken's encodings, "
+      "named models such as smollm2-135m")
+  text: str = setting("Hello, world! It's 1984; naïve 数学 🙂", "what is cut")
+  file: str = setting("", "a file in UTF-8 to cut instead")
+  listed: int = setting(40, "tokens of each that are listed with id and bytes")
+  html: str = setting("", "also write a page with a text box, to this file")
+
+  def validate(self) -> None:
+    """Raises `ConfigError` at the first setting that cannot work."""
+    require(bool(self.tokenizers), "tokenizers is empty; name at least one.")
+    require(len(set(self.tokenizers)) == len(self.tokenizers),
+            "tokenizers names one twice; name each once.")
+    require(self.listed >= 0, f"listed is {self.listed}; it cannot be "
+            "negative.")
+
+
+@dataclasses.dataclass(frozen=True)
 class PretrainDataConfig:
   """Token windows."""
   path: str = setting("runs/shards", "token shards of tokenize_corpus, or raw "

@@ -67,7 +67,9 @@ function byteLevelEncoder(vocabulary) {
   function encodePiece(piece) {
     let found = known.get(piece);
     if (found === undefined) {
-      const parts = Array.from(TO_UTF8.encode(piece), (b) => ALPHABET[b]);
+      // A few vocabularies lack bytes that no text has, and pass them over.
+      const parts = Array.from(TO_UTF8.encode(piece), (b) => ALPHABET[b])
+          .filter((char) => ids.has(char));
       const whole = vocabulary.whole ? ids.get(parts.join("")) : undefined;
       found = whole !== undefined ? [whole]
           : mergeParts(parts, rankOf).map((part) => ids.get(part));
@@ -168,4 +170,37 @@ function sentencePieceEncoder(vocabulary) {
 function makeEncoder(vocabulary) {
   return vocabulary.kind === "bpe" ? byteLevelEncoder(vocabulary)
       : sentencePieceEncoder(vocabulary);
+}
+
+// A token's bytes as characters that can be seen: what Python's `visible` shows.
+function visible(bytes) {
+  const hex = (value, width) => value.toString(16).padStart(width, "0");
+  let shown = "";
+  for (let i = 0; i < bytes.length;) {
+    const lead = bytes[i];
+    const length = lead < 0x80 ? 1 : lead < 0xe0 ? 2 : lead < 0xf0 ? 3 : 4;
+    let char = null;
+    try {
+      char = new TextDecoder("utf-8", { fatal: true, ignoreBOM: true }).decode(
+          Uint8Array.from(bytes.slice(i, i + length)));
+    } catch {
+      // bytes of a character that is in another token
+    }
+    if (char === null || Array.from(char).length !== 1) {
+      shown += "\\x" + hex(lead, 2);
+      i += 1;
+      continue;
+    }
+    i += length;
+    const code = char.codePointAt(0);
+    if (char === "\n") {
+      shown += "\u23ce\n";
+    } else if (char === " " || !/[\p{C}\p{Z}]/u.test(char)) {
+      shown += char;
+    } else {
+      shown += code < 0x100 ? "\\x" + hex(code, 2)
+          : code < 0x10000 ? "\\u" + hex(code, 4) : "\\U" + hex(code, 8);
+    }
+  }
+  return shown;
 }

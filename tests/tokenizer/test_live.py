@@ -10,7 +10,6 @@ import unicodedata
 import pytest
 import tokenizers
 
-from conftest import HARD_TEXTS, random_texts
 from llm_jax.config import TokenizerConfig
 from llm_jax.tokenizer import live
 from llm_jax.tokenizer.bpe import BpeTokenizer, train_bpe
@@ -18,6 +17,7 @@ from llm_jax.tokenizer.huggingface import HuggingFaceTokenizer
 from llm_jax.tokenizer.sentencepiece import (
     SentencePieceTokenizer, train_sentencepiece)
 from llm_jax.tokenizer.split_pattern import PATTERNS, split_pattern
+from mixed_texts import HARD_TEXTS, random_texts
 
 SCRIPT = pathlib.Path(live.__file__).with_suffix(".js")
 NODE = shutil.which("node")
@@ -114,6 +114,13 @@ def test_vocabularies_that_list_their_merges(corpus, texts):
   assert_same(huggingface(corpus, [
       pre.Digits(individual_digits=True),
       pre.ByteLevel(add_prefix_space=False, use_regex=True)]), texts)
+  # Bytes that the vocabulary lacks are passed over.
+  lacking = tokenizers.Tokenizer(tokenizers.models.BPE())
+  lacking.pre_tokenizer = pre.ByteLevel(add_prefix_space=False)
+  lacking.decoder = tokenizers.decoders.ByteLevel()
+  lacking.train_from_iterator(corpus[:2], tokenizers.trainers.BpeTrainer(
+      vocab_size=500, show_progress=False))
+  assert_same(HuggingFaceTokenizer(lacking.to_str()), texts)
   # How characters are composed is known to `tokenizers` for old ones only.
   old = unicodedata.ucd_3_2_0
   texts = [text for text in texts if all(

@@ -6,7 +6,8 @@ import re
 import pytest
 
 from llm_jax.config import ConfigError
-from llm_jax.tokenizer.view import show_conversation, show_tokens, visible
+from llm_jax.tokenizer.view import (
+    compare_tokenizers, show_conversation, show_tokens, visible)
 
 MESSAGES = [{"role": "user", "content": "<b>2 & 3</b>"},
             {"role": "assistant", "content": "five\nok"}]
@@ -25,7 +26,8 @@ def test_html_shows_every_token(bpe):
   view = show_tokens(text, bpe)
   shown = spans(view)
   ids = bpe.encode(text)
-  assert [title for _, title, _ in shown] == [f"id {i}" for i in ids]
+  assert [title for _, title, _ in shown] == [
+      f"id {i}, bytes {bpe.token_bytes(i).hex(' ')}" for i in ids]
   assert "".join(s for _, _, s in shown).replace("⏎", "") == text
   colours = [colour for colour, _, _ in shown]
   assert all(a != b for a, b in zip(colours, colours[1:]))
@@ -70,3 +72,19 @@ def test_ids_and_masks(bpe):
   with pytest.raises(ConfigError, match="one entry for each"):
     show_tokens(ids, bpe, [1])
   assert show_tokens("", bpe).html().count("<span") == 0
+
+
+def test_vocabularies_under_one_another(bpe):
+  bytes_only = type(bpe)({bytes([i]): i for i in range(256)}, {}, bpe.pattern)
+  text = "naïve <b> return\n"
+  comparison = compare_tokenizers(text, {"<ours>": bpe, "bytes": bytes_only})
+  assert comparison.num_bytes == 18
+  assert comparison.summary("bytes") == "18 tokens, 1.00 bytes per token"
+  page = comparison._repr_html_()
+  assert page.count("<section>") == 2 and "&lt;ours&gt;: " in page
+  assert "<b>" not in page
+  assert page.count("<span") == 18 + len(bpe.encode(text))
+  shown = re.sub(r"\x1b\[[0-9;]*m", "", comparison.ansi(listed=2))
+  assert "bytes: 18 tokens" in shown and "and 16 more" in shown
+  assert "     1  id 97      a  61" in shown
+  assert str(comparison) == comparison.ansi()
