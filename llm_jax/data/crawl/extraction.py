@@ -21,8 +21,10 @@ from __future__ import annotations
 
 import collections
 import dataclasses
+import functools
 import time
 from collections.abc import Callable, Iterator
+from typing import Any
 
 from datatrove.data import Document
 from datatrove.pipeline.base import PipelineStep
@@ -51,9 +53,17 @@ def extractor(name: str) -> Callable[[str], str]:
 def trafilatura_text(html: str) -> str:
   """The article by trafilatura, with FineWeb's settings; "" if none."""
   from trafilatura import extract
+  options = _trafilatura_options()
+  options.dedup.clear()
+  return extract(html, options=options) or ""
+
+
+@functools.cache
+def _trafilatura_options() -> Any:
+  """Made once: parsing them takes some percents of a page's time."""
   from trafilatura.deduplication import LRUCache
-  return extract(html, favor_precision=True, include_comments=False,
-                 deduplicate=LRUCache(_SEGMENTS)) or ""
+  from trafilatura.settings import Extractor
+  return Extractor(precision=True, comments=False, dedup=LRUCache(_SEGMENTS))
 
 
 def resiliparse_text(html: str) -> str:

@@ -10,6 +10,7 @@ which `multiprocessing` forbids children.
 
 from __future__ import annotations
 
+import contextlib
 import faulthandler
 import fcntl
 import gc
@@ -139,10 +140,8 @@ class Sandbox:
       return
     except BrokenPipeError:  # reading will tell
       self._out.clear()
-    try:
+    with contextlib.suppress(KeyError):
       self._poll.unregister(self._write)
-    except KeyError:
-      pass
 
 
 def _serve(function: Callable[[str], str], requests: int, replies: int,
@@ -156,8 +155,7 @@ def _serve(function: Callable[[str], str], requests: int, replies: int,
   # Pages leave little behind that only a collection can free.
   gc.freeze()
   gc.set_threshold(100_000, 50, 1000)
-  taken = _address_space() + memory_bytes
-  resource.setrlimit(resource.RLIMIT_AS, (taken, taken))
+  _limit_memory(memory_bytes)
   _reply(replies, READY, b"")
   while True:
     header = _read_exactly(requests, _HEADER.size)
@@ -200,23 +198,26 @@ def _reply(pipe: int, kind: bytes, data: bytes) -> None:
     view = view[os.write(pipe, view):]
 
 
-def _address_space() -> int:
-  with open("/proc/self/statm") as stream:
-    return int(stream.read().split()[0]) * resource.getpagesize()
+def _limit_memory(memory_bytes: int) -> None:
+  """So much more than now; only Linux tells how much that is, and obeys."""
+  try:
+    with open("/proc/self/statm") as stream:
+      pages = int(stream.read().split()[0])
+  except OSError:
+    return
+  limit = pages * resource.getpagesize() + memory_bytes
+  resource.setrlimit(resource.RLIMIT_AS, (limit, limit))
 
 
 def _widen(pipe: int) -> None:
-  """A larger pipe takes a whole page at once."""
-  try:
-    fcntl.fcntl(pipe, fcntl.F_SETPIPE_SZ, _PIPE_BYTES)
-  except OSError:  # more than this machine allows
-    pass
+  """A larger pipe takes a whole page at once, where the system lets it."""
+  if hasattr(fcntl, "F_SETPIPE_SZ"):
+    with contextlib.suppress(OSError):  # more than a user may have
+      fcntl.fcntl(pipe, fcntl.F_SETPIPE_SZ, _PIPE_BYTES)
 
 
 def _be_killed_first() -> None:
   """Where the machine's memory runs out, this process goes, not its parent."""
-  try:
+  with contextlib.suppress(OSError):
     with open("/proc/self/oom_score_adj", "w") as stream:
       stream.write("1000")
-  except OSError:
-    pass
