@@ -35,8 +35,10 @@ _EMAIL = _DATATROVE.emails_replacer.regex
 _IPV4 = re.compile(r"(?<![\w.-])(?:\d{1,3}\.){3}\d{1,3}(?![\w-]|\.\d)")
 _IPV6 = re.compile(r"(?<![\w:.])(?:[0-9a-fA-F]{0,4}:){2,7}[0-9a-fA-F]{0,4}"
                    r"(?![\w:]|\.\d)")
-# 13 to 19 digits in groups; the area of an SSN is not 000, 666 or 9xx.
-_CARD = re.compile(r"(?<![\w.,/-])(?:\d[ -]?){12,18}\d(?![\w/]|[.,-]\d)")
+_IPV6_GROUPS = 3  # 12:: is an address, too, but more often something else
+# Digits in groups, among which a card may be: 13 digits or more.
+_GROUPS = re.compile(r"(?<![\w.,/-])(?:\d[ -]?){12,}\d(?![\w/]|[.,-]\d)")
+# The area of an SSN is not 000, 666 or 9xx.
 _SSN = re.compile(r"(?<![\w-])(?!000|666|9\d\d)\d{3}-(?!00)\d{2}-(?!0000)\d{4}"
                   r"(?![\w-])")
 # Of the issuers that print numbers on cards: Visa, Mastercard, American
@@ -46,14 +48,15 @@ _ISSUERS = re.compile(
     r"27[01]\d|2720)\d{12}|3[47]\d{13}|(6011|65\d{2}|64[4-9]\d)\d{12}|"
     r"3(0[0-5]|[68]\d)\d{11}|35(2[89]|[3-8]\d)\d{12}|62\d{14,17}|"
     r"(50|5[6-9]|6\d)\d{11,17}")
+_LONGEST_CARD = 19
 # Where a telephone number may be: seven digits or more, with signs between.
 _MAYBE_PHONE = re.compile(r"(?:\+|\(|\d)(?:[ ().\-/\u00a0\u2011]{0,3}\d){6,14}")
 # Words before a number that say that it is one.
 _CUE = re.compile(r"(?:\b(?:t[eé]l[eé]?(?:phone|fono|efon|\.)?|phone|call|"
-                  r"mobile|mob|cell|fax|text|ring|dial|appele[rz]|joindre|portable|"
-                  r"m[oó]vil|llam\w*|anruf\w*|handy|whatsapp|contact\w*|"
+                  r"mobile|mob|cell|fax|text|ring|dial|appele[rz]|joindre|"
+                  r"portable|m[oó]vil|llam\w*|anruf\w*|handy|whatsapp|contact\w*|"
                   r"number is|hotline|reach\w* (?:\w+ )?(?:at|on|under)|"
-                  r"joignable|atiend\w*|n[°º])\b[^.\d]{0,24})$",
+                  r"joignable|atiend\w*|n[°º])\b\.?[^.\d]{0,24})$",
                   re.IGNORECASE)
 
 
@@ -135,7 +138,9 @@ def _ips(text: str) -> list[tuple[int, int]]:
   if "." in text:
     spans += [m.span() for m in _IPV4.finditer(text) if _is_public(m.group())]
   if ":" in text:
-    spans += [m.span() for m in _IPV6.finditer(text) if _is_public(m.group())]
+    spans += [m.span() for m in _IPV6.finditer(text)
+              if len(m.group().replace(":", " ").split()) >= _IPV6_GROUPS
+              and _is_public(m.group())]
   return sorted(spans)
 
 
@@ -148,12 +153,30 @@ def _is_public(address: str) -> bool:
 
 
 def _cards(text: str) -> list[tuple[int, int]]:
-  spans = []
-  for match in _CARD.finditer(text):
-    digits = re.sub(r"\D", "", match.group())
-    if _ISSUERS.fullmatch(digits) and _luhn(digits):
-      spans.append(match.span())
+  """Runs of whole groups of digits that are the number of a card."""
+  spans: list[tuple[int, int]] = []
+  for run in _GROUPS.finditer(text):
+    groups = [m.span() for m in re.finditer(r"\d+", run.group())]
+    first = 0
+    while first < len(groups):
+      last = _card_from(run.group(), groups[first:])
+      if last:
+        spans.append((run.start() + groups[first][0],
+                      run.start() + groups[first + last - 1][1]))
+      first += last or 1
   return spans
+
+
+def _card_from(text: str, groups: list[tuple[int, int]]) -> int:
+  """How many of the groups, from the first, are a card's number; 0: none."""
+  digits, found = "", 0
+  for number, (start, end) in enumerate(groups, start=1):
+    digits += text[start:end]
+    if len(digits) > _LONGEST_CARD:
+      break
+    if _ISSUERS.fullmatch(digits) and _luhn(digits):
+      found = number
+  return found
 
 
 def _luhn(digits: str) -> bool:
@@ -188,16 +211,15 @@ def _phones(text: str, regions: tuple[str, ...]) -> list[tuple[int, int]]:
 
 def _phone_in(text: str, start: int, end: int,
               regions: tuple[str, ...]) -> tuple[int, int] | None:
-  """The first valid number that begins in text[start:end]."""
-  # What stands around decides whether it is part of something longer.
-  low, high = max(start - 12, 0), min(end + 8, len(text))
-  window = text[low:high]
+  """The first valid number in text[start:end]."""
+  if text[start] == "(" and ")" not in text[start:end]:
+    start += 1  # a bracket around it, or around more than it
   cue = _CUE.search(text[max(start - 40, 0):start])
   for region in (None, *regions):
-    for match in PhoneNumberMatcher(window, region, leniency=Leniency.VALID,
-                                    max_tries=3):
-      span = low + match.start, low + match.end
-      if not start <= span[0] < end or _is_part(text, *span):
+    for match in PhoneNumberMatcher(text[start:end], region,
+                                    leniency=Leniency.VALID, max_tries=3):
+      span = start + match.start, start + match.end
+      if _is_part(text, *span):
         continue
       if region is None or cue or _is_written_as_one(
           text[span[0]:span[1]], match.number, region):
@@ -208,7 +230,7 @@ def _phone_in(text: str, start: int, end: int,
 def _is_part(text: str, start: int, end: int) -> bool:
   """Whether a digit, letter or decimal point goes on on either side."""
   before, after = text[max(start - 2, 0):start], text[end:end + 2]
-  return bool(re.search(r"[\w$€£]$|\d[.,/–-]$|[/=#_]$", before)
+  return bool(re.search(r"[\w$€£]\Z|\d[.,/–-]\Z|[/=#_]\Z", before)
               or re.match(r"\w|[.,/–-]\d|%", after))
 
 

@@ -87,7 +87,7 @@ def test_near_copies_follow_the_curve(tmp_path):
   """1 - (1 - s^8)^14 of the pairs of similarity s, within chance."""
   rng = random.Random(1)
   pairs = []
-  for number in range(1500):
+  for _ in range(1500):
     words = random_text(rng, 200)
     changed = with_changes(words, rng.randrange(1, 30), rng)
     pairs.append((" ".join(words), changed))

@@ -51,7 +51,8 @@ def test_a_users_list(tmp_path):
 
 
 @pytest.mark.parametrize("text, line", [
-    ("good.example\nnot a host\n", 2), ("localhost\n", 1), ("#\n\n<html>\n", 3)])
+    ("good.example\nnot a host\n", 2), ("localhost\n", 1),
+    ("#\n\n<html>\n", 3)])
 def test_a_line_that_is_no_host(tmp_path, text, line):
   with pytest.raises(ConfigError, match=f"list.txt, line {line}: "):
     own(tmp_path, text)
