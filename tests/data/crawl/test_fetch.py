@@ -1,6 +1,7 @@
 """Pages of a local server: limits, robots.txt, hosts that are refused."""
 
 import contextlib
+import dataclasses
 import http.server
 import threading
 import time
@@ -80,7 +81,8 @@ def server():
   instance.robots, instance.robots_status = ROBOTS, 200
   instance.asked, instance.agents = [], set()
   instance.ended = threading.Event()
-  thread = threading.Thread(target=instance.serve_forever, daemon=True)
+  thread = threading.Thread(target=instance.serve_forever, args=(0.02,),
+                            daemon=True)
   thread.start()
   yield instance
   instance.ended.set()
@@ -91,7 +93,7 @@ def server():
 def settings(server, tmp_path, **changes):
   values = {"start": (f"http://127.0.0.1:{server.server_port}/",),
             "output": str(tmp_path / "out" / "crawl.warc.gz"), "delay_s": 0.0,
-            "timeout_s": 0.5, "max_page_mb": 0.1} | changes
+            "timeout_s": 0.3, "max_page_mb": 0.1} | changes
   return CrawlLocalConfig(**values)
 
 
@@ -156,7 +158,7 @@ def test_rules_that_cannot_be_read_forbid_everything(server, tmp_path, status):
 
 def test_no_rules_allow_everything(server, tmp_path):
   server.robots_status = 404
-  local_crawl.crawl(settings(server, tmp_path))
+  local_crawl.crawl(settings(server, tmp_path, max_pages=5))
   assert "/private/x.html" in server.asked
 
 
@@ -167,7 +169,8 @@ def test_what_a_killed_crawl_wrote_is_whole(server, tmp_path):
     # As at a kill: nothing is flushed or closed.
     assert len(records(config.output)) == 3 + 2 * (
         counts.pages + counts.redirects)
-  local_crawl.crawl(config, progress=killed, sleep=lambda seconds: None)
+  local_crawl.crawl(dataclasses.replace(config, max_pages=4),
+                    progress=killed, sleep=lambda seconds: None)
 
 
 def test_an_uncompressed_file(server, tmp_path):

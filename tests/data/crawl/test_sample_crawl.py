@@ -155,18 +155,13 @@ def test_held_out_articles_are_on_no_page(crawl):
     assert " ".join(text.split())[:60] not in everything
 
 
-def test_another_seed_is_another_crawl_with_other_held_out_articles(tmp_path,
-                                                                    crawl):
-  sample_crawl.make(MakeSampleCrawlConfig(str(tmp_path), pages=100, files=1,
-                                          seed=1))
+def test_another_seed_and_two_dumps(tmp_path, crawl):
+  """Other pages, other articles held out; copies of the first dump's pages."""
+  counts = sample_crawl.make(MakeSampleCrawlConfig(
+      str(tmp_path), pages=300, files=1, dumps=2, seed=1))
   assert (tmp_path / "validation.jsonl").read_bytes() != (
       crawl[0] / "validation.jsonl").read_bytes()
   assert truth_of(tmp_path)[0]["id"] != crawl[2][0]["id"]
-
-
-def test_dumps_hold_copies_of_earlier_ones(tmp_path):
-  counts = sample_crawl.make(MakeSampleCrawlConfig(
-      str(tmp_path), pages=300, files=1, dumps=2))
   assert counts["files"] == 2
   truth = {page["id"]: page for page in truth_of(tmp_path)}
   copies = [page for page in truth.values() if page["kind"] == "dump_copy"]
