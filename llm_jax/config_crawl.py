@@ -68,8 +68,8 @@ class ExtractConfig:
   extractor: str = setting("trafilatura", "trafilatura (FineWeb's) | "
                            "resiliparse (some times faster)")
   timeout_s: float = setting(5.0, "a page that takes longer is put aside")
-  retry_timeout_s: float = setting(60.0, "and tried again at the task's end, "
-                                   "by itself, for so long; 0: not at all")
+  retry_timeout_s: float = setting(60.0, "and has so long by itself, while "
+                                   "others go on; 0: it is given up")
   memory_mb: int = setting(768, "a page that needs more is given up")
 
   def validate(self) -> None:

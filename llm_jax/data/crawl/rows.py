@@ -120,7 +120,7 @@ def _parquet(raw: BinaryIO, text_column: str,
   # A damaged footer can ask for any amount of memory, in vain.
   broken = (pa.ArrowException, OSError, ValueError, MemoryError, OverflowError)
   try:
-    file = pq.ParquetFile(raw)
+    file = pq.ParquetFile(raw, page_checksum_verification=True)
     groups = [file.metadata.row_group(i).num_rows
               for i in range(file.num_row_groups)]
     names = file.schema_arrow.names
