@@ -1,9 +1,10 @@
 """A run as one page to look at: report.json -> report.html.
 
-The page follows the story of how a language model is made: text becomes
-tokens, a base model learns to continue text, finetuning makes an assistant of
-it by imitation, reinforcement learning lets it find out what works. Each stage
-says what was done, shows what there is to see, and gives its numbers.
+The page follows the story of how a language model is made: pages of the web
+become text, text becomes tokens, a base model learns to continue text,
+finetuning makes an assistant of it by imitation, reinforcement learning lets it
+find out what works. Each stage says what was done, shows what there is to see,
+and gives its numbers.
 
 It needs nothing but itself: no script, no font, no network. Everything that a
 model wrote is escaped.
@@ -19,11 +20,13 @@ from llm_jax.metric_writers import format_count
 from llm_jax.serving.charts import Level, Series, line_chart, number
 from llm_jax.serving.elements import (
     bar_rows, chart_grid, duration, safe_text, section, whole_page)
+from llm_jax.serving.funnel_page import funnel_section
 
 Report = Mapping[str, Any]
 
 _STAGES = {  # report["seconds"] -> what the page calls it
-    "setup": "Setting up (once)", "tokenizer": "Tokenizer", "corpus": "Corpus",
+    "setup": "Setting up (once)", "crawl": "Crawl", "curate": "Cleaning",
+    "tokenizer": "Tokenizer", "corpus": "Corpus",
     "pretrain": "Pretraining", "sft": "Finetuning",
     "sft_continued": "Finetuning, continued", "rl": "Reinforcement learning",
     "report": "This report", "total": "Total, set-up apart"}
@@ -42,7 +45,7 @@ def render_report(report: Report, *, conversation: str = "") -> str:
     A whole HTML document.
   """
   sections = (
-      _head(report), _tokenizer(report), _pretraining(report),
+      _head(report), _crawl(report), _tokenizer(report), _pretraining(report),
       _finetuning(report, conversation), _reinforcement(report),
       _side_by_side(report), _costs(report))
   return whole_page("llm_jax: one run", (
@@ -79,9 +82,21 @@ each of which starts where the one before it ended.</p></header>
 <dl class="facts">{boxes}</dl>""")
 
 
+def _crawl(report: Report) -> str:
+  return section(1, "The web becomes text", f"""
+<p>A crawl is pages as they are: menus, adverts, the same text ten times,
+machines talking to machines. What can be learnt from is sifted out, stage by
+stage, as it was for FineWeb. This crawl was made for the purpose, of
+encyclopedia articles dressed as web pages among such things; articles that are
+held out for the measures below are on none of its pages.</p>
+{funnel_section(report['funnel'])}
+<p class="note">More of it, with examples of what each stage removed and why, is
+in <code>curate/funnel.html</code> beside this page.</p>""")
+
+
 def _tokenizer(report: Report) -> str:
   tokenizer = report["tokenizer"]
-  return section(1, "Text becomes tokens", f"""
+  return section(2, "Text becomes tokens", f"""
 <p>A model reads numbers. The tokenizer begins with the 256 bytes and merges
 the most frequent pair of neighbours into a new token, again and again, until
 the vocabulary has {tokenizer['vocab_size']:,} entries. On text that it was not
@@ -103,7 +118,7 @@ def _pretraining(report: Report) -> str:
                  levels=[Level(*item) for item in others.items()]),
       line_chart("Training loss", [Series("", pretrain["curve"])],
                  y_label="nats per token"))
-  return section(2, "Pretraining: the next token, over and over", f"""
+  return section(3, "Pretraining: the next token, over and over", f"""
 <p>The base model sees a window of text and is asked, at every place, for the
 token that comes next. Nothing else is taught, and nothing is labelled by hand.
 To predict well is to compress well, so the measure is bits per byte on text
@@ -151,7 +166,7 @@ coloured piece is one token; the mouse tells its number.</p>
                  y_label="nats per trained token", from_zero=True),
       line_chart("Training loss", [Series("", sft["curve"])],
                  y_label="nats per trained token", from_zero=True))
-  return section(3, "Finetuning: imitation makes an assistant", f"""
+  return section(4, "Finetuning: imitation makes an assistant", f"""
 <p>Training goes on with the same loss on conversations, with one difference:
 only what the assistant says counts, and the token with which it stops. So it
 learns when to speak, in what manner, and when to be silent. Loss on held-out
@@ -179,7 +194,7 @@ def _reinforcement(report: Report) -> str:
        number(rl["accuracy_sft_continued"], True)),
       ("Reinforcement learning", rl["accuracy_after"],
        number(rl["accuracy_after"], True))], most=1.0)
-  return section(4, "Reinforcement learning: finding out what works", f"""
+  return section(5, "Reinforcement learning: finding out what works", f"""
 <p>Now nobody shows the answer. The model tries each problem several times, a
 rule checks the results, and the tries that did better than their siblings
 become more likely. Only an answer in the agreed form that ends by itself
@@ -240,7 +255,7 @@ def _side_by_side(report: Report) -> str:
           f"{safe_text(sample[name])}</p></div>"
           for name, told in names.items())
       + "</div></div>" for sample in report["samples"])
-  return section(5, "The same questions, three models", f"""
+  return section(6, "The same questions, three models", f"""
 <p>The base model continues your sentence, because that is all it knows. The
 finetuned one answers. What it says of the world is the guess of a very small
 model and often wrong; look at the manner, and at when it stops.</p>{boxes}""")
@@ -264,7 +279,7 @@ def _costs(report: Report) -> str:
       f'<tr><td class="mono">{safe_text(name)}</td>'
       f"<td>{safe_text(value)}</td></tr>"
       for name, value in _flat(report["versions"]))
-  return section(6, "What it took", f"""{bars}
+  return section(7, "What it took", f"""{bars}
 <p class="note">{_STAGES['total']}:
 {duration(report['seconds']['total'])}.</p>
 <details open><summary>Parameters</summary><div class="scroll"><table>

@@ -11,12 +11,26 @@ from llm_jax.serving.report import render_report
 NASTY = "<script>alert('x')</script> & \x07\u202e \"q\"\nsecond line"
 
 
+def stage(name, number_in, number_out, bytes_in, bytes_out, **more):
+  return {"stage": name, "documents_in": number_in,
+          "documents_out": number_out, "bytes_in": bytes_in,
+          "bytes_out": bytes_out, "reasons": {}, "counts": {}, "languages": {},
+          "languages_gone": {}, "lengths": {}, "examples": []} | more
+
+
 def made_up():
   """A report of the right form; the numbers are nobody's."""
   return copy.deepcopy({
       "seconds": {"setup": 80.0, "tokenizer": 4.5, "corpus": 2.0,
                   "pretrain": 200.0, "sft": 130.0, "sft_continued": 60.0,
                   "rl": 150.0, "total": 546.5},
+      "funnel": {"stages": [
+          stage("read", 0, 8_123, 0, 52_400_000),
+          stage("gopher_quality", 8_123, 4_567, 52_400_000, 6_500_000,
+                reasons={"gopher_short_doc": [3_556, 45_900_000]},
+                examples=[{"kind": "removed", "reason": "gopher_short_doc",
+                           "url": "http://a.example/", "text": NASTY}])],
+          "seconds": {"filter": 50.0}},
       "tokenizer": {"vocab_size": 4096, "bytes_per_token": 3.625},
       "pretrain": {
           "parameters": 1_376_512, "tokens": 2_785_280,
@@ -94,7 +108,7 @@ def test_the_page_is_whole_and_needs_nothing_else():
   page = render_report(made_up(), conversation="<div>MASK</div>")
   tags = parsed(page)
   assert page.startswith("<!doctype html>") and "<div>MASK</div>" in page
-  assert tags.seen.count("svg") == 7 and tags.seen.count("section") == 6
+  assert tags.seen.count("svg") == 7 and tags.seen.count("section") == 7
   assert not {"script", "link", "img", "iframe", "object"} & set(tags.seen)
   assert not {"src", "href", "onclick"} & {name for name, _ in tags.attributes}
   assert not re.search(r"https?:|url\(|@import", page)
@@ -104,7 +118,7 @@ def test_the_page_is_whole_and_needs_nothing_else():
 def test_what_models_wrote_is_escaped_and_harmless():
   page = render_report(made_up())
   assert "<script" not in page
-  assert page.count("&lt;script&gt;alert(&#x27;x&#x27;)&lt;/script&gt;") == 2
+  assert page.count("&lt;script&gt;alert(&#x27;x&#x27;)&lt;/script&gt;") == 3
   assert "\x07" not in page and "\u202e" not in page
   assert "\\x07\\u202e" in page and "\nsecond line" in page
 
