@@ -75,7 +75,7 @@ def funnel_section(funnel: Funnel) -> str:
         shown.setdefault(stage["stage"], (example["reason"], example["text"]))
   examples = "".join(
       f'<div><span class="label">{_name(stage)}: {_name(reason)}</span>'
-      f'<p class="text" dir="auto">{safe_text(text[:300])}</p></div>'
+      f'<p class="text sample" dir="auto">{safe_text(text[:300])}</p></div>'
       for stage, (reason, text) in shown.items())
   kind = " of HTML" if _find(funnel, _EXTRACT) else ""
   return f"""<p>Of {first['documents_out']:,} pages
@@ -216,7 +216,8 @@ def _examples(examples: Sequence[Mapping[str, Any]]) -> str:
       f"<h3>{_name(reason) if kind == 'removed' else 'Changed'}</h3>"
       '<div class="texts">' + "".join(
           f'<div><span class="label">{safe_text(example["url"])}</span>'
-          f'<p class="text" dir="auto">{safe_text(example["text"])}</p></div>'
+          f'<p class="text sample" dir="auto">{safe_text(example["text"])}'
+          "</p></div>"
           for example in group) + "</div>"
       for (kind, reason), group in groups.items())
 
@@ -351,7 +352,7 @@ def _share(part: int, whole: int) -> str:
 
 
 def _megabytes(size: int) -> str:
-  return f"{size / 1e6:,.1f}" if size >= 1e5 else f"{size / 1e6:.3g}"
+  return f"{size / 1e6:,.1f}" if size >= 1e6 else f"{size / 1e6:.2f}"
 
 
 def _offset(value: Any) -> str:
