@@ -72,7 +72,10 @@ def funnel_section(funnel: Funnel) -> str:
   for stage in funnel["stages"]:
     for example in stage["examples"]:
       if example["kind"] == "removed" and example["text"].strip():
-        shown.setdefault(stage["stage"], (example["reason"], example["text"]))
+        # An address is removed for what it is, not for its HTML.
+        text = (example["url"].partition("://")[2]
+                if stage["stage"] == "url" else example["text"])
+        shown.setdefault(stage["stage"], (example["reason"], text))
   examples = "".join(
       f'<div><span class="label">{_name(stage)}: {_name(reason)}</span>'
       f'<p class="text sample" dir="auto">{safe_text(text[:300])}</p></div>'

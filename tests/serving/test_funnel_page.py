@@ -182,6 +182,18 @@ def test_the_short_form_stands_in_another_page():
   assert "evil.example" not in part
 
 
+def test_of_blocked_pages_the_short_form_shows_the_address():
+  funnel = made_up()
+  funnel["stages"].insert(1, stage(
+      "url", 20_123, 20_122, 412_300_000, 412_300_000,
+      reasons={"domain": [1, 5]}, examples=[
+          {"kind": "removed", "reason": "domain", "text": "<html>",
+           "url": "http://spam.example/1"}]))
+  part = funnel_section(funnel)
+  assert "url: domain spam.example/1" in words(part)
+  assert "&lt;html&gt;" not in part
+
+
 def test_a_run_over_plain_text_without_most_stages():
   funnel = {"stages": [stage("read", 0, 2, 0, 10, lengths={"2": 2})],
             "faults": [], "run": {}, "seconds": {"read": 0.0}}
