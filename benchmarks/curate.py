@@ -121,7 +121,7 @@ def our_side(crawl: str, workdir: str, workers: int,
   for path in pathlib.Path(workdir).glob("tallies/*/*/*_extract.json"):
     reasons = json.loads(path.read_text())["reasons"]
     lost += sum(reasons.get(reason, [0])[0]
-                for reason in ("timeout", "memory", "error", "crash"))
+                for reason in ("timeout", "memory", "error"))
   return {"kept": count_lines(f"{workdir}/filtered"), "lost": lost}
 
 

@@ -77,10 +77,9 @@ class Extract(PipelineStep):
   """Replaces the HTML of documents by the text of their article.
 
   Removes documents, with the reasons `empty`, `timeout` (not even
-  `retry_timeout_s` was enough), `memory`, `error` and `crash`. Counts `slow`
-  pages (they took longer than `timeout_s`) and `restarts` (new children for
-  pages that were put aside). Documents whose `content_type` is text/plain pass
-  unchanged.
+  `retry_timeout_s` was enough), `memory` and `error`. Counts `slow` pages (they
+  took longer than `timeout_s`) and `restarts` (new children, as pages were put
+  aside). Documents whose `content_type` is text/plain pass unchanged.
   """
 
   type, name = "llm_jax", "extract"
@@ -223,7 +222,7 @@ class _Line:
     try:
       answer = aside.child.receive(aside.deadline if wait else 0.0)
     except sandbox.Died:
-      aside.job.finish("crash", "")
+      aside.job.finish("error", "")  # the parser crashed, twice
     else:
       if answer is not None:
         aside.job.finish(_REASONS[answer[0]], answer[1])

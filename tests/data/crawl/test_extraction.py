@@ -103,7 +103,7 @@ def test_reasons_and_order(worker):
                   ("8", "D"), ("9", "E"), ("10", "SLOW"), ("11", "SLOW"),
                   ("12", "F")]
   assert sorted(removed) == [("1", "error"), ("4", "memory"), ("5", "empty"),
-                             ("7", "crash")]
+                             ("7", "error")]
   assert counts == {"slow": 3, "restarts": 5}
 
 
@@ -143,6 +143,20 @@ def test_pages_behind_a_slow_one_go_on_meanwhile(worker):
   assert children[0] == children[1]  # it went on where it was
   assert len(set(children[2:])) == 1 and children[2] != children[0]
   assert counts == {"slow": 1, "restarts": 1}
+
+
+def test_output_does_not_hang_on_the_speed_of_the_machine(worker):
+  quick, _, counts = extract(sites())
+  assert not counts
+
+  def function(text):
+    time.sleep(0.03)
+    return extraction.trafilatura_text(text)
+
+  worker(function)
+  slow, _, counts = extract(sites(), timeout_s=0.01)
+  assert counts["slow"] >= 1
+  assert slow == quick
 
 
 def test_a_long_pause_of_the_parent_is_no_ones_fault(worker):
