@@ -17,7 +17,7 @@ written in between.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 
 from datatrove.data import Document
 from datatrove.io import get_datafolder
@@ -86,7 +86,7 @@ def plan(config: DedupConfig, reader: Callable[[], PipelineStep], folder: str,
         Phase("line-copies", (SentenceFindDedups(
             f"{folder}/lines/signatures", f"{folder}/lines/copies",
             config=settings_of_lines),), 1)]
-    filters["lines"] = lambda: SentenceDedupFilter(
+    filters["lines"] = lambda: _LineFilter(
         f"{folder}/lines/copies", config=settings_of_lines, language=tokenizer)
   return phases, {name: make() for name, make in filters.items()}
 
@@ -140,3 +140,35 @@ class _LineSignature(SentenceDedupSignature):
     return [entry for entry in super().get_hashes(doc, doc_idx)
             if entry[2] < _MAX_LINES
             and len(lines[entry[2]].split()) >= self._min_words]
+
+
+class _LineFilter(SentenceDedupFilter):
+  """Tells of documents that go, with their text as it was.
+
+  datatrove's tells its writer of each document that lost a line, too, in a text
+  with marks, and of those that go as it tells of the others.
+  """
+
+  def run(self, data: Iterator[Document], rank: int = 0,
+          world_size: int = 1) -> Iterator[Document]:
+    """The documents that have a line left, without the lines that go."""
+    writer, self.exclusion_writer = self.exclusion_writer, None
+    waiting: list[Document] = []
+
+    def remembered() -> Iterator[Document]:
+      for document in data:
+        tell()  # the one before did not come out
+        waiting.append(document)
+        yield document
+
+    def tell() -> None:
+      for document in waiting:
+        document.metadata["filter_reason"] = "no_line_left"
+        if writer is not None:
+          writer.write(document, rank)
+      waiting.clear()
+
+    for document in super().run(remembered(), rank, world_size):
+      waiting.clear()
+      yield document
+    tell()
