@@ -19,8 +19,9 @@ from __future__ import annotations
 import io
 import os
 import re
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 
+import numpy as np
 import sentencepiece
 
 from llm_jax import paths
@@ -64,6 +65,16 @@ class SentencePieceTokenizer(Tokenizer):
   def encode_text(self, text: str) -> list[int]:
     """Ids of `text`, in which nothing is special."""
     return self._processor.encode(without_surrogates(text))
+
+  def encode_joined(self, texts: Sequence[str]
+                    ) -> tuple[np.ndarray, np.ndarray]:
+    """Ids of each text, one after the other, and how many each has."""
+    arrays = self._processor.encode(
+        [without_surrogates(text) for text in texts], out_type="numpy",
+        num_threads=1)
+    lengths = np.asarray([len(array) for array in arrays], np.int64)
+    ids = np.concatenate(arrays) if arrays else np.zeros(0)
+    return ids.astype(np.int32), lengths
 
   def token_bytes(self, token_id: int) -> bytes:
     """The bytes of one id; ValueError if it is outside the vocabulary."""

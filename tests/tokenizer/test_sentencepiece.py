@@ -4,6 +4,7 @@ import io
 import random
 import re
 
+import numpy as np
 import pytest
 import sentencepiece
 
@@ -50,6 +51,14 @@ def test_special_tokens_only_when_allowed(trained):
   assert trained.decode(ids) == "a<|end|>"
   [array] = trained.encode_batch(["a<|end|>"])
   assert array.tolist() == trained.encode("a<|end|>") != ids
+
+
+def test_joined_is_each_on_its_own(trained, hard_texts):
+  for texts in (hard_texts, [], [""], ["", "a\ud83d", "  "]):
+    ids, lengths = trained.encode_joined(texts)
+    assert lengths.tolist() == [len(trained.encode(text)) for text in texts]
+    assert ids.tolist() == [i for text in texts for i in trained.encode(text)]
+    assert ids.dtype == np.int32 and lengths.dtype == np.int64
 
 
 @pytest.mark.parametrize("kind", KINDS)
