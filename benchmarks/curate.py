@@ -20,9 +20,10 @@ A rate counts the pages that were kept, in a second of the whole run, workers
 started and packages imported; the ratio of processor time, which is known for
 one worker, is disturbed less by a busy machine. On two cores, whatever the
 machine has: with one worker ours extracts on one, and reads and filters on the
-other, which datatrove's does in turn. Prints one JSON line and appends a row to
-`benchmarks/RESULTS.md`; a ratio above 1 says ours is faster. Needs the extra
-`reference`.
+other, which datatrove's does in turn. `--slow_pages=8` puts pages among the
+others that take an extractor seconds, to see what is lost. Prints one JSON line
+and appends a row to `benchmarks/RESULTS.md`; a ratio above 1 says ours is
+faster. Needs the extra `reference`.
 """
 
 from __future__ import annotations
@@ -38,6 +39,7 @@ import subprocess
 import sys
 import tempfile
 import time
+import uuid
 from typing import Any
 
 from absl import app
@@ -49,6 +51,8 @@ _CRAWL = flags.DEFINE_string("crawl", "", "directory of a sample crawl; empty: "
                              "one is made")
 _PAGES = flags.DEFINE_integer("pages", 4000, "pages of that crawl", 100)
 _WORKERS = flags.DEFINE_integer("workers", 1, "tasks at once", 1)
+_SLOW = flags.DEFINE_integer("slow_pages", 0, "pages among them that take an "
+                            "extractor seconds", 0)
 _REPEATS = flags.DEFINE_integer("repeats", 3, "runs of each side", 1)
 _APPEND = flags.DEFINE_bool("append", True, "append to benchmarks/RESULTS.md")
 _SIDE = flags.DEFINE_string("side", "", "run only this side, on --crawl as it "
@@ -56,6 +60,7 @@ _SIDE = flags.DEFINE_string("side", "", "run only this side, on --crawl as it "
 
 CORES = 2
 FILES = 4
+SLOW_PARAGRAPHS = 50_000
 PATIENT_S = 60.0
 PACKAGES = ("datatrove", "trafilatura", "resiliparse", "fastwarc", "warcio",
             "spacy")
@@ -64,7 +69,7 @@ SIDES = ("llm_jax", "datatrove", "datatrove_1s", "datatrove_spacy",
 COLUMNS = ("date", "workers", "ratio", "ratio_cpu_time", "ratio_1s",
            "ratio_spacy", "resiliparse_gain", "llm_jax_kept_per_s",
            "datatrove_kept_per_s", "llm_jax_pages_per_s",
-           "datatrove_pages_per_s", "pages", "llm_jax_kept",
+           "datatrove_pages_per_s", "pages", "slow_pages", "llm_jax_kept",
            "datatrove_kept", "lost_llm_jax", "lost_datatrove",
            "lost_datatrove_1s", "repeats", "load_average")
 
@@ -78,19 +83,40 @@ def make_crawl(folder: pathlib.Path, pages: int) -> pathlib.Path:
   return folder
 
 
-def whole_records(crawl: pathlib.Path, folder: pathlib.Path) -> int:
-  """Copies the records that are not damaged; returns how many pages."""
+def whole_records(crawl: pathlib.Path, folder: pathlib.Path,
+                  slow_pages: int) -> int:
+  """Copies the records that are not damaged, slow ones at equal distances
+  among them; returns how many pages."""
   from llm_jax.data.crawl.records import read_records
   from llm_jax.data.crawl.streams import Window
   folder.mkdir()
-  pages = 0
+  records: dict[str, list[bytes]] = {}
   for path in sorted(crawl.glob("*.warc.gz")):
-    with path.open("rb") as raw, (folder / path.name).open("wb") as copy:
-      for record in read_records(Window(raw, "gzip"), 1 << 24,
-                                 lambda *_: None):
-        copy.write(gzip.compress(record.data + b"\r\n\r\n", 6))
-        pages += 1
-  return pages
+    with path.open("rb") as raw:
+      records[path.name] = [record.data for record in read_records(
+          Window(raw, "gzip"), 1 << 24, lambda *_: None)]
+  files = list(records.values())
+  for number in range(slow_pages):
+    of_file = files[number % len(files)]
+    of_file.insert(len(of_file) * (number + 1) // (slow_pages + 1),
+                   slow_record(number))
+  for name, of_file in records.items():
+    (folder / name).write_bytes(b"".join(
+        gzip.compress(data + b"\r\n\r\n", 6) for data in of_file))
+  return sum(map(len, files))
+
+
+def slow_record(number: int) -> bytes:
+  """A page that costs trafilatura the square of its many paragraphs."""
+  page = (b"HTTP/1.1 200 OK\r\nContent-Type: text/html; charset=utf-8\r\n\r\n"
+          b"<html><body><article>" + b"<p>One of many.</p>" * SLOW_PARAGRAPHS
+          + b"</article></body></html>")
+  return (f"WARC/1.0\r\nWARC-Type: response\r\n"
+          f"WARC-Record-ID: <urn:uuid:{uuid.UUID(int=number)}>\r\n"
+          f"WARC-Target-URI: http://slow.example/{number}\r\n"
+          "WARC-Date: 2024-01-01T00:00:00Z\r\n"
+          "Content-Type: application/http; msgtype=response\r\n"
+          f"Content-Length: {len(page)}\r\n\r\n").encode() + page
 
 
 def our_side(crawl: str, workdir: str, workers: int,
@@ -208,7 +234,8 @@ def _cpu_seconds() -> float:
   return used.ru_utime + used.ru_stime
 
 
-def run(crawl: str, pages: int, workers: int, repeats: int) -> dict[str, Any]:
+def run(crawl: str, pages: int, slow_pages: int, workers: int,
+        repeats: int) -> dict[str, Any]:
   """Measures all sides and returns the record.
 
   Raises:
@@ -218,7 +245,7 @@ def run(crawl: str, pages: int, workers: int, repeats: int) -> dict[str, Any]:
   with tempfile.TemporaryDirectory() as folder:
     root = pathlib.Path(folder)
     source = pathlib.Path(crawl) if crawl else make_crawl(root / "crawl", pages)
-    count = whole_records(source, root / "whole")
+    count = whole_records(source, root / "whole", slow_pages)
     sides = measure(str(root / "whole"), workers, repeats)
   kept_per_s = {side: result["kept"] / result["seconds"]
                 for side, result in sides.items()}
@@ -238,7 +265,7 @@ def run(crawl: str, pages: int, workers: int, repeats: int) -> dict[str, Any]:
       "datatrove_kept_per_s": kept_per_s["datatrove"],
       "llm_jax_pages_per_s": count / ours["seconds"],
       "datatrove_pages_per_s": count / theirs["seconds"],
-      "pages": count, "llm_jax_kept": ours["kept"],
+      "pages": count, "slow_pages": slow_pages, "llm_jax_kept": ours["kept"],
       "datatrove_kept": theirs["kept"], "lost_llm_jax": ours["lost"],
       "lost_datatrove": theirs["lost"],
       "lost_datatrove_1s": sides["datatrove_1s"]["lost"],
@@ -255,7 +282,8 @@ def main(argv: list[str]) -> None:
     return
   if hasattr(os, "sched_setaffinity"):
     os.sched_setaffinity(0, sorted(os.sched_getaffinity(0))[:CORES])
-  record = run(_CRAWL.value, _PAGES.value, _WORKERS.value, _REPEATS.value)
+  record = run(_CRAWL.value, _PAGES.value, _SLOW.value, _WORKERS.value,
+               _REPEATS.value)
   print(json.dumps(record))
   if _APPEND.value:
     append_row(record, COLUMNS)
