@@ -133,10 +133,12 @@ class _Job:
 
 @dataclasses.dataclass
 class _Aside:
-  """A page that was put aside, its child, and until when it may go on."""
+  """A page that was put aside, its child, until when it may go on, and whether
+  the child has read other pages before."""
   job: _Job
   child: sandbox.Sandbox
   deadline: float
+  used: bool = True
 
 
 class _Line:
@@ -184,54 +186,72 @@ class _Line:
 
   def _receive(self) -> None:
     """Takes the child's next answer, or puts its page aside."""
-    died = False
+    failure = ""
     try:
       answer = self._child.receive(self._began + self._config.timeout_s)
     except sandbox.Died:
-      answer, died = None, True
+      answer, failure = None, "error"
     job = self._sent.popleft()
     self._began = time.monotonic()
     self._pages += 1
-    if answer is not None and answer[0] != sandbox.MEMORY:
+    if answer is None and not failure:
+      self._count("slow")
+    elif not failure and answer[0] == sandbox.MEMORY:
+      failure = "memory"
+    elif not failure:
       job.finish(_REASONS[answer[0]], answer[1])
       if self._pages >= _PAGES_OF_A_CHILD:
         self._start()
       return
-    if answer is None and not died:
-      self._count("slow")
-    self._put_aside(job, still_works=answer is None and not died)
+    self._put_aside(job, failure)
 
-  def _put_aside(self, job: _Job, still_works: bool) -> None:
+  def _put_aside(self, job: _Job, failure: str) -> None:
     """Lets a child go on with this page alone, and another with the rest."""
     if self._aside:  # one at a time
       self._look_aside(wait=True)
-    child, self._child = self._child, None
-    if not still_works:
-      # It may have been full of what earlier pages left: a new one will tell.
-      child.close()
-      child = self._fork()
-      child.send(job.document.text)
-    self._aside = _Aside(job, child,
-                         time.monotonic() + self._config.retry_timeout_s)
+    self._aside = _Aside(job, self._child, self._patience())
+    self._child = None
     self._count("restarts")
+    if failure:
+      self._fail(failure)
     self._start()
 
   def _look_aside(self, wait: bool) -> None:
     """Takes the answer for the page that was put aside, if there is one."""
-    aside = self._aside
-    try:
-      answer = aside.child.receive(aside.deadline if wait else 0.0)
-    except sandbox.Died:
-      aside.job.finish("error", "")  # the parser crashed, twice
-    else:
-      if answer is not None:
-        aside.job.finish(_REASONS[answer[0]], answer[1])
-      elif time.monotonic() >= aside.deadline:
+    while self._aside:
+      aside = self._aside
+      try:
+        answer = aside.child.receive(aside.deadline if wait else 0.0)
+      except sandbox.Died:
+        self._fail("error")
+        continue
+      if answer is None and time.monotonic() < aside.deadline:
+        return
+      if answer is not None and answer[0] == sandbox.MEMORY:
+        self._fail("memory")
+        continue
+      if answer is None:
         aside.job.finish("timeout", "")
       else:
-        return
+        aside.job.finish(_REASONS[answer[0]], answer[1])
+      aside.child.close()
+      self._aside = None
+
+  def _fail(self, reason: str) -> None:
+    """The page put aside has failed; in a child that is not full of what
+    earlier pages left, it may do better."""
+    aside = self._aside
     aside.child.close()
-    self._aside = None
+    if aside.used and self._config.retry_timeout_s:
+      aside.child, aside.used = self._fork(), False
+      aside.child.send(aside.job.document.text)
+      aside.deadline = self._patience()
+    else:
+      aside.job.finish(reason, "")
+      self._aside = None
+
+  def _patience(self) -> float:
+    return time.monotonic() + self._config.retry_timeout_s
 
   def _start(self) -> None:
     """A new child, which is given what the old one has not answered."""

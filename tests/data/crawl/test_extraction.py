@@ -131,6 +131,24 @@ def test_without_a_second_try(worker):
   assert removed == [("1", "timeout")]
 
 
+@pytest.mark.parametrize("retry_timeout_s", [0, 10])
+def test_a_page_may_fail_for_what_was_before_it(worker, retry_timeout_s):
+  """It is tried in a child that has nothing behind it, unless that is off."""
+  read = []
+
+  def function(text):
+    read.append(text)
+    if text == "picky" and len(read) > 1:
+      raise MemoryError
+    return text
+  worker(function)
+  kept, removed, _ = extract(["a", "picky", "b"], timeout_s=10,
+                             retry_timeout_s=retry_timeout_s)
+  assert [text for _, text in kept] == (
+      ["a", "picky", "b"] if retry_timeout_s else ["a", "b"])
+  assert removed == ([] if retry_timeout_s else [("1", "memory")])
+
+
 def test_pages_behind_a_slow_one_go_on_meanwhile(worker):
   """They are extracted while it is tried again, and wait for it in order."""
   def function(text):
