@@ -167,8 +167,8 @@ def _finished_shards(place: str, fingerprint: str
     progress = json.loads(fs.cat_file(join_path(inner, PROGRESS)))
   except (FileNotFoundError, NotADirectoryError, ValueError):
     return None
-  if not fingerprint or (progress["format"], progress["fingerprint"]) != (
-      FORMAT, fingerprint):
+  if not fingerprint or (progress.get("format"), progress.get("fingerprint")
+                         ) != (FORMAT, fingerprint):
     return None
   found: dict[str, list[_Shard]] = {}
   for split in SPLITS:

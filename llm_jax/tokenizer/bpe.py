@@ -153,7 +153,7 @@ def train_bpe(texts: Iterable[str], config: TokenizerConfig, *,
   """Learns a vocabulary of exactly `config.vocab_size` tokens.
 
   What is held are the different words (pieces of the split pattern) and how
-  often each occurs, about half a kilobyte a word while pairs are counted: a
+  often each occurs, up to a kilobyte a word while pairs are counted: a
   stream that repeats itself takes no more memory however long it is. New text
   has new words without end (their number grows with about the square root of
   its length, Heaps 1978), which is why `max_bytes` has a default.

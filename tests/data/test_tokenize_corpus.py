@@ -68,6 +68,48 @@ def test_made_again_when_something_changed(config, tmp_path, change):
   assert tokenize_corpus.run(config)["skipped"]
 
 
+def test_finished_shards_are_verified_when_asked(config, tmp_path, capsys):
+  tokenize_corpus.run(config)
+  check = dataclasses.replace(config, verify=True)
+  assert tokenize_corpus.run(check)["splits"]["train"]["num_documents"] > 30
+  assert "4 files of" in capsys.readouterr().out
+  shard = tmp_path / "shards" / "train-00000.npy"
+  content = bytearray(shard.read_bytes())
+  content[-1] ^= 1
+  shard.write_bytes(content)
+  with pytest.raises(ConfigError, match="train-00000.npy is not what was"):
+    tokenize_corpus.run(check)
+  with pytest.raises(ConfigError, match="has no meta.json"):
+    tokenize_corpus.run(dataclasses.replace(
+        check, output=str(tmp_path / "none")))
+
+
+def test_an_interrupted_run_goes_on(config, tmp_path, monkeypatch, capsys):
+  from llm_jax.data import documents
+  config = dataclasses.replace(config, tokens_per_shard=150)
+  tokenize_corpus.run(dataclasses.replace(config, output=str(tmp_path / "a")))
+  read = documents.iter_documents
+
+  def cut_off(data):
+    for i, document in enumerate(read(data)):
+      if i == 40:
+        raise OSError("the disk is gone")
+      yield document
+
+  monkeypatch.setattr("llm_jax.data.shard_writer.BATCH_DOCUMENTS", 5)
+  with monkeypatch.context() as patch:
+    patch.setattr(documents, "iter_documents", cut_off)
+    patch.setattr(documents, "LOOKAHEAD", 10)
+    with pytest.raises(OSError, match="disk is gone"):
+      tokenize_corpus.run(config)
+  tokenize_corpus.run(config)
+  assert "going on after" in capsys.readouterr().out
+  for path in (tmp_path / "a").iterdir():
+    if path.is_file():
+      assert (tmp_path / "shards" / path.name).read_bytes() == (
+          path.read_bytes())
+
+
 def test_mistakes(config, tmp_path):
   for path, expected in ((str(tmp_path / "none"), "does not exist"),
                          ("", "data.path is empty")):
