@@ -3,7 +3,7 @@
 Command:   python -m experiments.make_sample_crawl \\
                --config=configs/sample_crawl.py
 Hardware:  1 CPU core
-Time:      under two minutes
+Time:      half a minute
 Expect:    20,000 pages in eight WARC files, and what should become of each in
            truth.jsonl.gz; then curate with configs/curate_sample.py
 """

@@ -41,7 +41,9 @@ def run(config: MakeSampleCrawlConfig) -> dict[str, Any]:
       {**dataclasses.asdict(config), "corpus": wikipedia.version()}))
   if record.exists():
     written = json.loads(record.read_text(encoding="utf-8"))
-    if written["config"] == wanted:
+    size = sum(file.stat().st_size for file in
+               record.parent.glob("**/crawl-*.warc.gz"))
+    if written["config"] == wanted and written["bytes"] == size:
       print(f"crawl: {written['pages']:,} pages in {config.output} (there "
             "already)")
       return written

@@ -84,9 +84,12 @@ def table(scores: dict[str, Any]) -> str:
   near, exact = scores["near_duplicates"], scores["exact_duplicates"]
   lines += ["", f"near copies: {near['pairs']} pairs, {near['near_pairs']} of "
             "0.85 and more; theory is 1-(1-s^hashes)^buckets",
-            "  similarity   pairs  recall  theory"]
+            "of the articles' similarity, and of that of the documents that "
+            "were compared",
+            "  similarity   pairs  recall  theory  of documents"]
   lines += [f"  {b['from']:.2f} to {b['from'] + 0.05:.2f} {b['pairs']:6d} "
-            f"{_number(b['recall']):>7} {_number(b['theory']):>7}"
+            f"{_number(b['recall']):>7} {_number(b['theory']):>7} "
+            f"{_number(b['theory_extracted']):>7}"
             for b in near["bins"]]
   lines += [f"copies elsewhere: {exact['pairs']} pairs, recall "
             f"{_number(exact['recall'])}, by the exact stage alone "

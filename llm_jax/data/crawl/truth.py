@@ -21,6 +21,7 @@ import pyarrow.parquet as pq
 
 from llm_jax.config import ConfigError
 from llm_jax.data.crawl.pii import MARKS
+from llm_jax.data.crawl.sample_edits import jaccard
 
 LONG_PAGE = 200  # characters: shorter pages do not tell their language
 NEAR = 0.85
@@ -43,6 +44,7 @@ class Run:
   documents: dict[str, dict[str, Any]]
   removed: dict[str, tuple[str, str]]  # id -> stage, reason
   languages: dict[str, str]  # id -> as detected, where it got so far
+  compared: dict[str, str]  # id -> text that came to deduplication, of copies
   wanted: frozenset[str]  # languages to keep; empty: all
   bands: tuple[int, int]  # buckets, hashes
 
@@ -98,10 +100,15 @@ def load(truth_path: str, curate_workdir: str) -> Run:
              for record in _records(_files(workdir / "removed"))}
   documents = {record["id"]: record for record in _records(
       _files(workdir / "documents"))}
-  languages = {record["id"]: record["language"] for record in _records(
-      _files(workdir / "filtered"))}
+  copied = {name for page in truth.values() if page["duplicate_of"]
+            for name in (page["id"], page["duplicate_of"])}
+  languages, compared = {}, {}
+  for record in _records(_files(workdir / "filtered")):
+    languages[record["id"]] = record["language"]
+    if record["id"] in copied:
+      compared[record["id"]] = record["text"]
   curate = config["curate"]
-  return Run(truth, documents, removed, languages,
+  return Run(truth, documents, removed, languages, compared,
              frozenset(item.partition(":")[0] for item in curate["languages"]),
              (curate["dedup"]["buckets"], curate["dedup"]["hashes"]))
 
@@ -201,33 +208,44 @@ def _found(run: Run, pair: tuple[dict[str, Any], dict[str, Any]]) -> bool:
 
 
 def _near(run: Run) -> dict[str, Any]:
-  """Recall by similarity; precision over articles, whose copies are known."""
+  """Recall by similarity; precision over articles, whose copies are known.
+
+  `theory` is of the similarity of the articles, as planted; `theory_extracted`
+  of that of the documents that were compared, which other sites' headings and
+  captions make a little less alike.
+  """
   pairs = _pairs(run, ("near_duplicate",))
   copies = {page["id"] for pair in _pairs(
       run, ("near_duplicate", "exact_duplicate", "dump_copy")) for page in pair}
   removed = [page for page in run.truth.values()
              if page["kind"] in _ARTICLES and run.fate(page) == "minhash"]
-  near = [pair for pair in pairs if pair[0]["jaccard"] >= NEAR]
-  buckets, hashes = run.bands
-  bins = []
-  for low in range(50, 100, 5):
-    members = [pair for pair in pairs
-               if low <= 100 * min(pair[0]["jaccard"], 0.9999) < low + 5]
-    if members:
-      bins.append({
-          "from": low / 100, "pairs": len(members),
-          "recall": _ratio(sum(_found(run, pair) for pair in members),
-                           len(members)),
-          "theory": sum(1 - (1 - pair[0]["jaccard"]**hashes)**buckets
-                        for pair in members) / len(members)})
-  return {"pairs": len(pairs), "near_pairs": len(near),
-          "recall": _ratio(sum(_found(run, pair) for pair in near), len(near)),
-          "theory": _ratio(sum(1 - (1 - pair[0]["jaccard"]**hashes)**buckets
-                               for pair in near), len(near)),
+  bins = [{"from": low / 100} | _recall(run, [
+      pair for pair in pairs
+      if low <= 100 * min(pair[0]["jaccard"], 0.9999) < low + 5])
+          for low in range(50, 100, 5)]
+  return {"pairs": len(pairs), **_recall(run, [
+      pair for pair in pairs if pair[0]["jaccard"] >= NEAR], "near_pairs"),
           "removed": len(removed),
           "precision": _ratio(sum(page["id"] in copies for page in removed),
                               len(removed)),
-          "bins": bins}
+          "bins": [values for values in bins if values["pairs"]]}
+
+
+def _recall(run: Run, pairs: list[tuple[dict[str, Any], dict[str, Any]]],
+            name: str = "pairs") -> dict[str, Any]:
+  """Pairs of which one was removed, beside 1-(1-s^hashes)^buckets."""
+  buckets, hashes = run.bands
+
+  def theory(similarities: list[float]) -> float | None:
+    return _ratio(sum(1 - (1 - s**hashes)**buckets for s in similarities),
+                  len(similarities))
+  return {name: len(pairs),
+          "recall": _ratio(sum(_found(run, pair) for pair in pairs),
+                           len(pairs)),
+          "theory": theory([copy["jaccard"] for copy, _ in pairs]),
+          "theory_extracted": theory([
+              jaccard(run.compared[copy["id"]], run.compared[source["id"]])
+              for copy, source in pairs])}
 
 
 def _exact(run: Run) -> dict[str, Any]:

@@ -16,7 +16,7 @@ import pytest
 from warcio.archiveiterator import ArchiveIterator
 
 from llm_jax.config import MakeSampleCrawlConfig
-from llm_jax.data.crawl import sample_crawl
+from llm_jax.data.crawl import sample_crawl, sample_plan
 from llm_jax.data.crawl.sample_edits import jaccard
 
 ROOT = pathlib.Path(__file__).parents[3]
@@ -91,7 +91,7 @@ def test_every_page_is_in_the_truth(crawl):
       assert (headers.get_header("WARC-Truncated") == "length") == (
           page["kind"] == "truncated")
   assert {page["kind"] for page in truth} == {
-      "article", *sample_crawl.SHARES}
+      "article", *sample_plan.SHARES}
 
 
 def test_the_text_is_on_the_page(crawl):

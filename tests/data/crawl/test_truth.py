@@ -35,8 +35,10 @@ def run(tmp_path):
                 [{"id": name, "text": text, "language": "en"}
                  for name, text in kept.items()])
     write_lines(tmp_path / "w" / "filtered" / "all" / "00000.jsonl.gz",
-                [{"id": name, "text": "", "language": dict(languages).get(
-                    name, "en")} for name in kept])
+                [{"id": name, "text": kept.get(name, LONG),
+                  "language": dict(languages).get(name, "en")}
+                 for name in [*kept, *(name for name, stage in removed
+                                       if stage in ("exact", "minhash"))]])
     stages = {}
     for name, stage in removed:
       stages.setdefault(stage, []).append(
@@ -101,6 +103,8 @@ def test_near_copies(run):
       (0.55, 1, 1.0), (0.85, 1, 0.0), (0.9, 1, 1.0)]
   assert scores["bins"][1]["theory"] == pytest.approx(
       1 - (1 - 0.86**8)**14)
+  # What was compared is the same text.
+  assert {b["theory_extracted"] for b in scores["bins"]} == {1.0}
 
 
 def test_exact_copies_and_survival(run):
