@@ -17,8 +17,11 @@ written in between.
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable, Iterator
+from typing import Any
 
+import numpy as np
 from datatrove.data import Document
 from datatrove.io import get_datafolder
 from datatrove.pipeline.base import PipelineStep
@@ -31,11 +34,14 @@ from datatrove.pipeline.dedup.exact_dedup import (
 from datatrove.pipeline.dedup.minhash import MinhashConfig
 from datatrove.pipeline.dedup.sentence_dedup import SentDedupConfig
 
+from llm_jax.config import ConfigError
 from llm_jax.config_crawl import DedupConfig
 from llm_jax.data.crawl.phases import Phase
 from llm_jax.data.crawl.words import word_tokenizer
 
 _MAX_LINES = 1 << 16  # datatrove numbers a document's lines with 16 bits
+_SHINGLES_AT_ONCE = 1 << 14  # 15 MB of hashes at 112 hashes for each
+_INDEX_SETTINGS = "settings.json"
 
 
 def plan(config: DedupConfig, reader: Callable[[], PipelineStep], folder: str,
@@ -54,6 +60,9 @@ def plan(config: DedupConfig, reader: Callable[[], PipelineStep], folder: str,
   Returns:
     (phases, filters by their stage's name, in order); a filter must see the
     documents as `reader` and the filters before it leave them.
+
+  Raises:
+    ConfigError: an index that was made with other settings.
   """
   phases: list[Phase] = []
   filters: dict[str, Callable[[], PipelineStep]] = {}
@@ -107,9 +116,13 @@ def _minhash(config: DedupConfig,
   settings = MinhashConfig(
       n_grams=config.ngrams, num_buckets=config.buckets,
       hashes_per_bucket=config.hashes, seed=seed + 1)
+  compared = {"ngrams": config.ngrams, "buckets": config.buckets,
+              "hashes": config.hashes, "seed": seed, "words": words}
+  for name in ("index", "save_index"):
+    _check_index(name, getattr(config, name), compared)
   signatures = f"{folder}/signatures"
   phases = [
-      Phase("minhash-signatures", reading(MinhashDedupSignature(
+      Phase("minhash-signatures", reading(_Signature(
           signatures, config=settings, language=word_tokenizer(words))), tasks),
       # One task for each band.
       Phase("minhash-pairs", (MinhashDedupBuckets(
@@ -121,10 +134,53 @@ def _minhash(config: DedupConfig,
   if config.save_index:
     # Named by the run, so that several runs may share a directory.
     name = get_datafolder(folder).path.strip("/").replace("/", "_")
-    phases.append(Phase("minhash-index", (MinhashBuildIndex(
-        signatures, config.save_index, index_name=name, config=settings),),
-                        config.buckets))
+    phases.append(Phase("minhash-index", (_SaveIndex(
+        compared, signatures, config.save_index, index_name=name,
+        config=settings),), config.buckets))
   return phases
+
+
+def _check_index(name: str, folder: str, compared: dict[str, Any]) -> None:
+  """Signatures of other settings never agree, or cannot even be read."""
+  if not folder or not get_datafolder(folder).isfile(_INDEX_SETTINGS):
+    return
+  with get_datafolder(folder).open(_INDEX_SETTINGS, "rb") as stream:
+    theirs = json.load(stream)
+  other = [f"{key}={theirs.get(key)} (here {value})"
+           for key, value in compared.items() if theirs.get(key) != value]
+  if other:
+    raise ConfigError(
+        f"curate.dedup.{name}={folder} was made with {', '.join(other)}, so "
+        "nothing in it can be compared; take its settings, or another index.")
+
+
+class _Signature(MinhashDedupSignature):
+  """Takes the minima of a long document piece by piece: its memory is bounded,
+  where datatrove's grows by some kilobytes for each word."""
+
+  def get_signature(self, shingles: np.ndarray) -> list[list[int]]:
+    """The signature, band by band."""
+    parts = [super(_Signature, self).get_signature(
+        shingles[start:start + _SHINGLES_AT_ONCE])
+             for start in range(0, len(shingles), _SHINGLES_AT_ONCE)]
+    return np.min(np.array(parts, np.uint64), axis=0).tolist()
+
+
+class _SaveIndex(MinhashBuildIndex):
+  """Also writes what the signatures were made with."""
+
+  def __init__(self, compared: dict[str, Any], *arguments: Any,
+               **settings: Any):
+    super().__init__(*arguments, **settings)
+    self._compared = compared
+
+  def run(self, data: None = None, bucket: int = 0,
+          world_size: int = 1) -> None:
+    """Writes one band's signatures."""
+    super().run(data, bucket, world_size)
+    if bucket == 0:
+      with self.output_folder.open(_INDEX_SETTINGS, "wb") as stream:
+        stream.write(json.dumps(self._compared, indent=1).encode())
 
 
 class _LineSignature(SentenceDedupSignature):
