@@ -63,7 +63,9 @@ def gopher_quality(config: GopherQualityConfig,
   def make(language: str) -> BaseFilter:
     stop_words = STOP_WORDS.get(language, ())
     return GopherQualityFilter(
-        min_doc_words=config.min_words, max_doc_words=config.max_words,
+        # Of a document without a word datatrove takes the mean of nothing.
+        min_doc_words=max(config.min_words, 1),
+        max_doc_words=config.max_words,
         min_avg_word_length=config.min_word_length,
         max_avg_word_length=config.max_word_length,
         max_symbol_word_ratio=config.max_symbol_ratio,

@@ -42,9 +42,11 @@ def url_filter(config: UrlConfig) -> BaseFilter:
 
   Raises:
     ConfigError: the user's list does not exist, or has a line that is neither
-      a host nor an address.
+      a host nor an address; or the packaged lists cannot be kept anywhere.
   """
   hosts, addresses = read_blocklist(config.blocklist)
+  if config.packaged_lists:
+    packaged_hashes()  # made once, here and not by all processes at a time
   return _UrlFilter(config, hosts, addresses)
 
 
@@ -185,11 +187,21 @@ def _hashes(lines: Iterable[bytes]) -> np.ndarray:
 
 
 def _save(file: pathlib.Path, hashes: np.ndarray) -> None:
-  """Writes an array so that it is there as a whole or not at all."""
-  file.parent.mkdir(parents=True, exist_ok=True)
-  with tempfile.NamedTemporaryFile(dir=file.parent, delete=False) as part:
-    np.save(part, hashes)
-  os.replace(part.name, file)
+  """Writes an array so that it is there as a whole or not at all.
+
+  Raises:
+    ConfigError: the directory cannot be written to.
+  """
+  try:
+    file.parent.mkdir(parents=True, exist_ok=True)
+    with tempfile.NamedTemporaryFile(dir=file.parent, delete=False) as part:
+      np.save(part, hashes)
+    os.replace(part.name, file)
+  except OSError as error:
+    raise ConfigError(
+        f"the lists of curate.url.packaged_lists cannot be kept in "
+        f"{file.parent} ({error}); set XDG_CACHE_HOME to a directory that can "
+        "be written to.") from error
 
 
 def cache_directory() -> pathlib.Path:

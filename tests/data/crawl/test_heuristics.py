@@ -123,6 +123,14 @@ def test_stop_words_are_the_languages_own(language, answer):
       "language": language})) == answer
 
 
+@pytest.mark.parametrize("text", ["", " ", "\n\n"])
+def test_a_document_without_words(text):
+  """Whatever the settings; datatrove's filter divides by their number."""
+  step = heuristics.gopher_quality(GopherQualityConfig(
+      min_words=0, min_stop_words=0))
+  assert step.filter(Document(text, "1")) == (False, "gopher_short_doc")
+
+
 def test_words_are_cut_once_for_all_rules():
   datatrove_text.split_into_parts.cache_clear()
   document = Document(documents()[0], "1", metadata={"language": "en"})

@@ -63,6 +63,13 @@ def test_a_list_that_is_missing():
     urls.url_filter(UrlConfig(blocklist="/no/list.txt"))
 
 
+def test_a_cache_that_cannot_be_written(tmp_path, monkeypatch):
+  (tmp_path / "file").write_text("no directory")
+  monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "file"))
+  with pytest.raises(ConfigError, match="XDG_CACHE_HOME"):
+    urls._save(urls.cache_directory() / "list.npy", np.array([], np.uint64))
+
+
 def test_hashed_sets():
   names = [f"host{i}.example" for i in range(1000)]
   hashed = urls.HashedSet(urls._hashes(
