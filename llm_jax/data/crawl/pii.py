@@ -31,6 +31,8 @@ MARKS = (EMAIL, IP, PHONE, CARD, SSN)
 
 _DATATROVE = PIIFormatter()
 _EMAIL = _DATATROVE.emails_replacer.regex
+_AT = re.compile(r"(?<=[\w!#$%&'*+/=?^`{|}~-])@(?=[A-Za-z0-9\[])")
+_MAX_EMAIL = 256  # characters on either side of the @ (RFC 5321)
 # Whole numbers only: 1.2.3.4 is no address within 11.2.3.4.5.
 _IPV4 = re.compile(r"(?<![\w.-])(?:\d{1,3}\.){3}\d{1,3}(?![\w-]|\.\d)")
 _IPV6 = re.compile(r"(?<![\w:.])(?:[0-9a-fA-F]{0,4}:){2,7}[0-9a-fA-F]{0,4}"
@@ -130,7 +132,22 @@ def _replaced(text: str, spans: list[tuple[int, int]], mark: str) -> str:
 
 
 def _emails(text: str) -> list[tuple[int, int]]:
-  return [match.span() for match in _EMAIL.finditer(text)]
+  """Spans of addresses, looked for around each @ only.
+
+  Over a whole text the expression takes time that grows with the square of a
+  word such as a-a-a-a...
+  """
+  spans: list[tuple[int, int]] = []
+  for sign in _AT.finditer(text):
+    place, last = sign.start(), spans[-1][1] if spans else 0
+    # Neither part has another @ in it.
+    low, high = max(place - _MAX_EMAIL, last), place + _MAX_EMAIL
+    low = max(low, text.rfind("@", low, place) + 1)
+    after = text.find("@", place + 1, high)
+    spans += [match.span() for match in _EMAIL.finditer(
+        text, low, after if after >= 0 else high)
+              if match.start() < place < match.end()]
+  return spans
 
 
 def _ips(text: str) -> list[tuple[int, int]]:
@@ -156,10 +173,12 @@ def _cards(text: str) -> list[tuple[int, int]]:
   """Runs of whole groups of digits that are the number of a card."""
   spans: list[tuple[int, int]] = []
   for run in _GROUPS.finditer(text):
-    groups = [m.span() for m in re.finditer(r"\d+", run.group())]
+    digits = run.group()
+    groups = [m.span() for m in re.finditer(r"\d+", digits)]
     first = 0
     while first < len(groups):
-      last = _card_from(run.group(), groups[first:])
+      # A card has no more groups than digits.
+      last = _card_from(digits, groups[first:first + _LONGEST_CARD])
       if last:
         spans.append((run.start() + groups[first][0],
                       run.start() + groups[first + last - 1][1]))
