@@ -78,7 +78,7 @@ class Planner:
     self.leads = sample_articles.load_leads(config.languages, held_out)
     self._words = AddressWords()
     self._hosts = Hosts(config.seed, (*config.languages, *sorted(
-        sample_foreign.SENTENCES)), max(20, min(config.pages // 100, 300)))
+        sample_foreign.SENTENCES)), max(60, min(config.pages // 50, 300)))
     self.vocabulary = {language: _vocabulary(leads)
                         for language, leads in self.leads.items()}
     self._used: set[str] = set()

@@ -2,26 +2,17 @@
 
 `score` compares the truth file of `sample_crawl` with the documents that
 `experiments/curate.py` wrote and with its records of what each stage removed
-(`--removed=ids`). Every page is where it stopped, its *fate*: the stage that
-removed it, "kept", or "lost" where nothing speaks of it any more, as of a
-broken record. A stage is judged on the pages that reached it.
+(`--removed=ids`). A stage is judged on the pages that reached it.
 """
 
 from __future__ import annotations
 
 import collections
-import dataclasses
-import gzip
-import json
-import pathlib
-from collections.abc import Iterable, Iterator
 from typing import Any
 
-import pyarrow.parquet as pq
-
-from llm_jax.config import ConfigError
 from llm_jax.data.crawl.pii import MARKS
 from llm_jax.data.crawl.sample_edits import jaccard
+from llm_jax.data.crawl.truth_run import ORDER, Run, load
 
 LONG_PAGE = 200  # characters: shorter pages do not tell their language
 NEAR = 0.85
@@ -30,37 +21,7 @@ _ARTICLES = ("article", "personal", "look_alike_numbers", "near_duplicate",
              "exact_duplicate", "dump_copy")
 _CLEAN = ("article", "personal", "look_alike_numbers")
 _COPIES = ("exact", "minhash")
-_ORDER = ("lost", "read", "url", "extract", "language", "gopher_repetition",
-          "gopher_quality", "c4", "fineweb", "classifier", "exact", "minhash",
-          "lines", "decontaminate", "pii", "kept")
-_REACHED = {stage: frozenset(_ORDER[i:]) for i, stage in enumerate(_ORDER)}
 _NGRAM = 4  # words in a row that show that a passage is there
-
-
-@dataclasses.dataclass
-class Run:
-  """What is known of a run: the truth, and what became of each page."""
-  truth: dict[str, dict[str, Any]]
-  documents: dict[str, dict[str, Any]]
-  removed: dict[str, tuple[str, str]]  # id -> stage, reason
-  languages: dict[str, str]  # id -> as detected, where it got so far
-  compared: dict[str, str]  # id -> text that came to deduplication, of copies
-  wanted: frozenset[str]  # languages to keep; empty: all
-  bands: tuple[int, int]  # buckets, hashes
-
-  def fate(self, page: dict[str, Any]) -> str:
-    """Where a page stopped."""
-    if page["id"] in self.documents:
-      return "kept"
-    return self.removed.get(page["id"], ("lost", ""))[0]
-
-  def reached(self, page: dict[str, Any], stage: str) -> bool:
-    """Whether a page came as far as a stage."""
-    return self.fate(page) in _REACHED[stage]
-
-  def is_wanted(self, page: dict[str, Any]) -> bool:
-    """Whether its language is one of those that are kept."""
-    return not self.wanted or page["language"] in self.wanted
 
 
 def score(truth_path: str, curate_workdir: str) -> dict[str, Any]:
@@ -84,54 +45,6 @@ def score(truth_path: str, curate_workdir: str) -> dict[str, Any]:
           "articles": _articles(run), "charsets": _charsets(run)}
 
 
-def load(truth_path: str, curate_workdir: str) -> Run:
-  """Reads the truth and what a run left behind; raises as `score`."""
-  workdir = pathlib.Path(curate_workdir)
-  config_path = workdir / "config.json"
-  if not config_path.exists():
-    raise ConfigError(f"{config_path} does not exist; give the workdir of "
-                      "experiments.curate.")
-  config = json.loads(config_path.read_text(encoding="utf-8"))
-  if config["removed"] == "examples":
-    raise ConfigError(f"{workdir} has no list of what was removed; run "
-                      "experiments.curate with --removed=ids.")
-  truth = {page["id"]: page for page in _records([truth_path])}
-  removed = {record["id"]: (record["stage"], record["reason"])
-             for record in _records(_files(workdir / "removed"))}
-  documents = {record["id"]: record for record in _records(
-      _files(workdir / "documents"))}
-  copied = {name for page in truth.values() if page["duplicate_of"]
-            for name in (page["id"], page["duplicate_of"])}
-  languages, compared = {}, {}
-  for record in _records(_files(workdir / "filtered")):
-    languages[record["id"]] = record["language"]
-    if record["id"] in copied:
-      compared[record["id"]] = record["text"]
-  curate = config["curate"]
-  return Run(truth, documents, removed, languages, compared,
-             frozenset(item.partition(":")[0] for item in curate["languages"]),
-             (curate["dedup"]["buckets"], curate["dedup"]["hashes"]))
-
-
-def _files(folder: pathlib.Path) -> list[str]:
-  return sorted(map(str, folder.glob("**/*.jsonl.gz"))) + sorted(
-      map(str, folder.glob("**/*.parquet")))
-
-
-def _records(paths: Iterable[str]) -> Iterator[dict[str, Any]]:
-  for path in paths:
-    if path.endswith(".parquet"):
-      yield from pq.read_table(path, columns=["id", "text", "language"]
-                               ).to_pylist()
-      continue
-    try:
-      with gzip.open(path, "rt", encoding="utf-8") as lines:
-        for line in lines:
-          yield json.loads(line)
-    except OSError as error:
-      raise ConfigError(f"{path} cannot be read: {error}.") from error
-
-
 def _ratio(part: int | float, whole: int | float) -> float | None:
   """A share; None of nothing."""
   return part / whole if whole else None
@@ -144,7 +57,7 @@ def _fates(run: Run) -> dict[str, dict[str, int]]:
   for page in run.truth.values():
     kind = f"fault: {page['fault']}" if page["fault"] else page["kind"]
     counts[kind][run.fate(page)] += 1
-  return {kind: {stage: counts[kind][stage] for stage in _ORDER
+  return {kind: {stage: counts[kind][stage] for stage in ORDER
                  if counts[kind][stage]} for kind in sorted(counts)}
 
 
@@ -191,15 +104,35 @@ def _spam(run: Run) -> dict[str, Any]:
           for kind, members in of_class.items()}}
 
 
+def _compared_in(run: Run, page: dict[str, Any]) -> str:
+  """The dump whose pages a page is compared with."""
+  return "" if run.scope == "all" else page["file"].rpartition("/")[0]
+
+
+def _copies(run: Run) -> set[str]:
+  """Pages that were compared with another of the same origin."""
+  families = collections.defaultdict(set)
+  for page in run.truth.values():
+    if run.reached(page, "exact"):
+      families[page["duplicate_of"] or page["id"],
+               _compared_in(run, page)].add(page["id"])
+  return {name for family in families.values() if len(family) > 1
+          for name in family}
+
+
 def _pairs(run: Run, kinds: tuple[str, ...]
            ) -> list[tuple[dict[str, Any], dict[str, Any]]]:
-  """Copies and what they are copies of, where both came to deduplication."""
+  """Copies and what they are copies of, where both came to deduplication and,
+  but for copies that another dump has on purpose, are compared there."""
   pairs = []
   for page in run.truth.values():
-    if page["kind"] in kinds:
-      source = run.truth[page["duplicate_of"]]
-      if run.reached(page, "exact") and run.reached(source, "exact"):
-        pairs.append((page, source))
+    if page["kind"] not in kinds:
+      continue
+    source = run.truth[page["duplicate_of"]]
+    if (run.reached(page, "exact") and run.reached(source, "exact")
+        and (page["kind"] == "dump_copy"
+             or _compared_in(run, page) == _compared_in(run, source))):
+      pairs.append((page, source))
   return pairs
 
 
@@ -214,9 +147,7 @@ def _near(run: Run) -> dict[str, Any]:
   of that of the documents that were compared, which other sites' headings and
   captions make a little less alike.
   """
-  pairs = _pairs(run, ("near_duplicate",))
-  copies = {page["id"] for pair in _pairs(
-      run, ("near_duplicate", "exact_duplicate", "dump_copy")) for page in pair}
+  pairs, copies = _pairs(run, ("near_duplicate",)), _copies(run)
   removed = [page for page in run.truth.values()
              if page["kind"] in _ARTICLES and run.fate(page) == "minhash"]
   bins = [{"from": low / 100} | _recall(run, [
@@ -250,19 +181,20 @@ def _recall(run: Run, pairs: list[tuple[dict[str, Any], dict[str, Any]]],
 
 def _exact(run: Run) -> dict[str, Any]:
   """Copies of the same text on other hosts, with other surroundings."""
-  pairs = _pairs(run, ("exact_duplicate",))
+  pairs, copies = _pairs(run, ("exact_duplicate",)), _copies(run)
+  across = _pairs(run, ("dump_copy",))
   removed = [page for page in run.truth.values()
              if page["kind"] in _ARTICLES and run.fate(page) == "exact"]
-  members = {page["id"] for pair in _pairs(
-      run, ("exact_duplicate", "near_duplicate", "dump_copy"))
-      for page in pair}
   return {"pairs": len(pairs),
           "recall": _ratio(sum(_found(run, pair) for pair in pairs),
                            len(pairs)),
           "recall_of_exact_stage": _ratio(sum(
               any(run.fate(page) == "exact" for page in pair)
               for pair in pairs), len(pairs)),
-          "precision": _ratio(sum(page["id"] in members for page in removed),
+          # Found only where the scope is of all dumps.
+          "recall_across_dumps": _ratio(sum(
+              _found(run, pair) for pair in across), len(across)),
+          "precision": _ratio(sum(page["id"] in copies for page in removed),
                               len(removed))}
 
 
@@ -355,7 +287,7 @@ def _articles(run: Run) -> dict[str, Any]:
     extra, written = extra + characters - same, written + characters
   return {"pages": len(pages),
           "survive": _ratio(len(pages) - lost.total(), len(pages)),
-          "lost_at": {stage: lost[stage] for stage in _ORDER if lost[stage]},
+          "lost_at": {stage: lost[stage] for stage in ORDER if lost[stage]},
           "lost_by_layout": dict(sorted(layouts.items())),
           "characters_survive": _ratio(found, total),
           "characters_of_others": _ratio(extra, written)}

@@ -29,7 +29,8 @@ def write_lines(path, records):
 @pytest.fixture
 def run(tmp_path):
   """Makes the files of a run, and returns its scores."""
-  def make(pages, kept, removed=(), languages=(), wanted=("en", "fr")):
+  def make(pages, kept, removed=(), languages=(), wanted=("en", "fr"),
+           scope="dump"):
     write_lines(tmp_path / "truth.jsonl.gz", pages)
     write_lines(tmp_path / "w" / "documents" / "en" / "all-00000.jsonl.gz",
                 [{"id": name, "text": text, "language": "en"}
@@ -48,7 +49,7 @@ def run(tmp_path):
                   records)
     (tmp_path / "w" / "config.json").write_text(json.dumps({
         "removed": "ids", "curate": {"languages": list(wanted), "dedup": {
-            "buckets": 14, "hashes": 8}}}))
+            "buckets": 14, "hashes": 8, "scope": scope}}}))
     return truth.score(str(tmp_path / "truth.jsonl.gz"), str(tmp_path / "w"))
   return make
 
@@ -110,17 +111,28 @@ def test_near_copies(run):
 def test_exact_copies_and_survival(run):
   pages = [page("a", "article"), page("b", "article"), page("c", "article"),
            page("a2", "exact_duplicate", duplicate_of="a", jaccard=1.0),
+           page("c2", "dump_copy", duplicate_of="c", jaccard=1.0),
            page("x", "article", fault="corrupt")]
-  scores = run(pages, {"a2": LONG, "c": LONG[:len(LONG) // 2]},
+  scores = run(pages, {"a2": LONG, "c": LONG[:len(LONG) // 2], "c2": LONG},
                [("a", "exact"), ("b", "fineweb")])
   assert scores["exact_duplicates"]["recall"] == 1.0
   assert scores["exact_duplicates"]["precision"] == 1.0
+  assert scores["exact_duplicates"]["recall_across_dumps"] == 0.0
   # a is there as a2, b is lost, x could not be read.
   articles = scores["articles"]
   assert articles["pages"] == 3
   assert articles["survive"] == pytest.approx(2 / 3)
   assert articles["lost_at"] == {"fineweb": 1}
   assert scores["fates"]["fault: corrupt"] == {"lost": 1}
+
+
+def test_copies_in_different_dumps_are_compared_in_all_of_them_only(run):
+  pages = [page("a", "article", file="dump-00/f"),
+           page("a2", "near_duplicate", file="dump-01/f", duplicate_of="a",
+                jaccard=0.9)]
+  for scope, recall in (("dump", None), ("all", 0.0)):
+    scores = run(pages, {"a": LONG, "a2": LONG}, scope=scope)
+    assert scores["near_duplicates"]["recall"] == recall
 
 
 def test_personal_data(run):
