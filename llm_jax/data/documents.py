@@ -24,7 +24,7 @@ import hashlib
 import io
 import math
 from collections.abc import Callable, Iterable, Iterator
-from typing import TypeVar
+from typing import NamedTuple, TypeVar
 
 from llm_jax.config import ConfigError, TextConfig, require
 from llm_jax.data import files as files_lib
@@ -42,8 +42,7 @@ SUFFIXES = files_lib.TEXT_SUFFIXES + files_lib.RECORD_SUFFIXES
 LOOKAHEAD = 4_096
 
 
-@dataclasses.dataclass(frozen=True)
-class Document:
+class Document(NamedTuple):  # which is made much quicker than a dataclass
   """A text, where it came from, and the share of the corpus read so far."""
   text: str
   source: str
@@ -116,7 +115,7 @@ def split_corpus(config: TextConfig, seed: int,
       config, path=config.validation_path)):
     held_out.add(_text_digest(document.text))
     # Of what is to be read this is nothing yet.
-    yield "validation", dataclasses.replace(document, corpus_fraction=0.0)
+    yield "validation", document._replace(corpus_fraction=0.0)
   left_out = 0
   for document in iter_documents(config):
     if _text_digest(document.text) in held_out:

@@ -21,7 +21,7 @@ import posixpath
 import re
 import zlib
 from collections.abc import Iterator, Sequence
-from typing import Any, BinaryIO
+from typing import Any, BinaryIO, NamedTuple
 
 import fsspec
 from fsspec.implementations.local import LocalFileSystem
@@ -41,8 +41,7 @@ class File:
   stamp: str
 
 
-@dataclasses.dataclass(frozen=True)
-class Record:
+class Record(NamedTuple):  # which is made much quicker than a dataclass
   """One JSON line or parquet row, where it stands, and how far into the file
   (0 to 1) reading has come."""
   fields: dict[str, Any]
@@ -181,7 +180,7 @@ def _wanted(columns: Sequence[str]) -> str:
 
 def _read_jsonl(file: File, columns: Sequence[str],
                 errors: str) -> Iterator[Record]:
-  groups = _groups(columns)
+  groups = [frozenset(group) for group in _groups(columns)]
   stream, raw = open_bytes(file)
   offset = 0
   with raw, stream:
@@ -192,7 +191,7 @@ def _read_jsonl(file: File, columns: Sequence[str],
         offset += len(line)
         if fields is None:
           continue
-        if not any(all(name in fields for name in group) for group in groups):
+        if all(group - fields.keys() for group in groups):
           present = ", ".join(sorted(map(str, fields))) or "none"
           raise ConfigError(f"{source} lacks the field {_wanted(columns)}; "
                             f"its fields are {present}.")
