@@ -88,7 +88,7 @@ def _write_file(target: pathlib.Path, info: bytes, pages: list[Page],
     for number, page in enumerate(pages, start=1):
       stream.write(renderer.record(page))
       truth.write(json.dumps(_truth(page), ensure_ascii=False).encode() + b"\n")
-      if number % 100 == 0 or number == len(pages):
+      if number % 500 == 0 or number == len(pages):
         progress(number)
     size = stream.tell()
   os.replace(part, target)
