@@ -13,6 +13,7 @@ not.
 
 from __future__ import annotations
 
+import functools
 import ipaddress
 import re
 from collections.abc import Callable, Iterator
@@ -21,7 +22,7 @@ import phonenumbers
 from datatrove.data import Document
 from datatrove.pipeline.base import PipelineStep
 from datatrove.pipeline.formatters.pii import PIIFormatter
-from phonenumbers import Leniency, PhoneNumberMatcher
+from phonenumbers import Leniency, PhoneMetadata, PhoneNumberMatcher
 
 from llm_jax.config_crawl import PiiConfig
 
@@ -38,21 +39,33 @@ _IPV4 = re.compile(r"(?<![\w.-])(?:\d{1,3}\.){3}\d{1,3}(?![\w-]|\.\d)")
 _IPV6 = re.compile(r"(?<![\w:.])(?:[0-9a-fA-F]{0,4}:){2,7}[0-9a-fA-F]{0,4}"
                    r"(?![\w:]|\.\d)")
 _IPV6_GROUPS = 3  # 12:: is an address, too, but more often something else
-# Digits in groups, among which a card may be: 13 digits or more.
-_GROUPS = re.compile(r"(?<![\w.,/-])(?:\d[ -]?){12,}\d(?![\w/]|[.,-]\d)")
+# A card's digits, undivided or as they are printed: 4-4-4-4 (and 3 more), or
+# 4-6-5 and 4-6-4; not four of a longer row of years or other such numbers.
+# Among the numbers of tables, any groups would do for one row in ten.
+_CARD = re.compile(
+    r"(?<![\w.,/-])(?<!\d{4} )"
+    r"(?:\d{14,19}|\d{4}([ -])(?:\d{4}\1\d{4}\1\d{4}(\1\d{3})?|\d{6}\1\d{4,5}))"
+    r"(?![\w/]|[.,-]\d| \d{4}\b)")
 # The area of an SSN is not 000, 666 or 9xx.
 _SSN = re.compile(r"(?<![\w-])(?!000|666|9\d\d)\d{3}-(?!00)\d{2}-(?!0000)\d{4}"
                   r"(?![\w-])")
 # Of the issuers that print numbers on cards: Visa, Mastercard, American
 # Express, Discover, Diners Club, JCB, UnionPay, Maestro (ISO/IEC 7812).
 _ISSUERS = re.compile(
-    r"4(\d{12}|\d{15}|\d{18})|(5[1-5]\d{2}|222[1-9]|22[3-9]\d|2[3-6]\d{2}|"
+    r"4(\d{15}|\d{18})|(5[1-5]\d{2}|222[1-9]|22[3-9]\d|2[3-6]\d{2}|"
     r"27[01]\d|2720)\d{12}|3[47]\d{13}|(6011|65\d{2}|64[4-9]\d)\d{12}|"
     r"3(0[0-5]|[68]\d)\d{11}|35(2[89]|[3-8]\d)\d{12}|62\d{14,17}|"
-    r"(50|5[6-9]|6\d)\d{11,17}")
-_LONGEST_CARD = 19
+    r"(50|5[6-9]|6\d)\d{14,17}")
 # Where a telephone number may be: seven digits or more, with signs between.
 _MAYBE_PHONE = re.compile(r"(?:\+|\(|\d)(?:[ ().\-/\u00a0\u2011]{0,3}\d){6,14}")
+# What a national number among them looks like: where its country puts a zero
+# before it, where it does not, and in North America. Tables have few of these.
+_FROM_ZERO = re.compile(r"(?<!\d)0(?=(?:\D*\d){7})\d*\D+\d")
+_FOUR_GROUPS = re.compile(r"(?<!\d)(?:\d+\D+){3}\d")
+_AMERICAN = re.compile(r"\d{3}[-.]\d{3}[-.]\d{4}")
+_AMERICA = ("US", "CA")
+_DATE = re.compile(r"\b(?:(?:19|20)\d\d([-/.])\d\d\1\d\d|"
+                   r"\d\d([-/.])\d\d\2(?:19|20)\d\d)\b")
 # Words before a number that say that it is one.
 _CUE = re.compile(r"(?:\b(?:t[eé]l[eé]?(?:phone|fono|efon|\.)?|phone|call|"
                   r"mobile|mob|cell|fax|text|ring|dial|appele[rz]|joindre|"
@@ -170,32 +183,16 @@ def _is_public(address: str) -> bool:
 
 
 def _cards(text: str) -> list[tuple[int, int]]:
-  """Runs of whole groups of digits that are the number of a card."""
-  spans: list[tuple[int, int]] = []
-  for run in _GROUPS.finditer(text):
-    digits = run.group()
-    groups = [m.span() for m in re.finditer(r"\d+", digits)]
-    first = 0
-    while first < len(groups):
-      # A card has no more groups than digits.
-      last = _card_from(digits, groups[first:first + _LONGEST_CARD])
-      if last:
-        spans.append((run.start() + groups[first][0],
-                      run.start() + groups[first + last - 1][1]))
-      first += last or 1
+  spans = []
+  for match in _CARD.finditer(text):
+    # Three digits behind the sixteenth are a card's, or beside it.
+    ends = [match.end(), match.start(2)] if match[2] else [match.end()]
+    for end in ends:
+      digits = re.sub(r"\D", "", text[match.start():end])
+      if _ISSUERS.fullmatch(digits) and _luhn(digits):
+        spans.append((match.start(), end))
+        break
   return spans
-
-
-def _card_from(text: str, groups: list[tuple[int, int]]) -> int:
-  """How many of the groups, from the first, are a card's number; 0: none."""
-  digits, found = "", 0
-  for number, (start, end) in enumerate(groups, start=1):
-    digits += text[start:end]
-    if len(digits) > _LONGEST_CARD:
-      break
-    if _ISSUERS.fullmatch(digits) and _luhn(digits):
-      found = number
-  return found
 
 
 def _luhn(digits: str) -> bool:
@@ -215,7 +212,7 @@ def _phones(text: str, regions: tuple[str, ...]) -> list[tuple[int, int]]:
   """Spans of telephone numbers.
 
   Only what looks like one is given to `phonenumbers`, which takes a
-  millisecond for a page.
+  millisecond for each.
   """
   spans: list[tuple[int, int]] = []
   for maybe in _MAYBE_PHONE.finditer(text):
@@ -234,7 +231,7 @@ def _phone_in(text: str, start: int, end: int,
   if text[start] == "(" and ")" not in text[start:end]:
     start += 1  # a bracket around it, or around more than it
   cue = _CUE.search(text[max(start - 40, 0):start])
-  for region in (None, *regions):
+  for region in _regions(text[start:end], regions, bool(cue)):
     for match in PhoneNumberMatcher(text[start:end], region,
                                     leniency=Leniency.VALID, max_tries=3):
       span = start + match.start, start + match.end
@@ -244,6 +241,32 @@ def _phone_in(text: str, start: int, end: int,
           text[span[0]:span[1]], match.number, region):
         return span
   return None
+
+
+def _regions(number: str, regions: tuple[str, ...],
+             cue: bool) -> list[str | None]:
+  """Those whose number it may be, None for any country's with its prefix."""
+  world = [None] if "+" in number else []
+  if cue or "(" in number:
+    return [*world, *regions]
+  number = _DATE.sub("", number)
+  zero, american = _FROM_ZERO.search(number), _AMERICAN.search(number)
+  # Where numbers have no zero before them; others cannot begin otherwise.
+  free = zero or _FOUR_GROUPS.search(number)
+
+  def may_be(region: str) -> bool:
+    if region in _AMERICA:
+      return bool(american)
+    return bool(zero if _has_zero(region) else free)
+
+  return [*world, *filter(may_be, regions)]
+
+
+@functools.cache
+def _has_zero(region: str) -> bool:
+  """Whether a country's numbers have a zero before them at home."""
+  rules = PhoneMetadata.metadata_for_region(region)
+  return rules is not None and rules.national_prefix == "0"
 
 
 def _is_part(text: str, start: int, end: int) -> bool:
@@ -256,16 +279,20 @@ def _is_part(text: str, start: int, end: int) -> bool:
 def _is_written_as_one(number: str, parsed: phonenumbers.PhoneNumber,
                        region: str) -> bool:
   """Whether a national number has the groups that its country writes."""
-  groups = re.findall(r"\d+", number)
-  if len(groups) < 3:
-    return False
-  usual = phonenumbers.format_number(
-      parsed, phonenumbers.PhoneNumberFormat.NATIONAL)
-  if [len(g) for g in re.findall(r"\d+", usual)] != [len(g) for g in groups]:
-    return False
-  if region in ("US", "CA"):
+  if region in _AMERICA:
     # 555-123-4567 or (555) 123-4567; three numbers apart may be anything.
     return bool(re.fullmatch(
-        r"(\(\d{3}\) ?|\d{3}[-.])\d{3}[-.]\d{4}", number))
-  # Three groups may be a large number with spaces for its thousands.
-  return number.startswith("0") or "(" in number or len(groups) > 3
+        r"(1[-. ])?(\(\d{3}\) ?|\d{3}[-.])\d{3}[-.]\d{4}", number))
+  groups = [len(group) for group in re.findall(r"\d+", number)]
+  form = phonenumbers.PhoneNumberFormat.NATIONAL
+  if number.startswith("00"):  # what is dialled for the +
+    groups[0] -= 2
+    form = phonenumbers.PhoneNumberFormat.INTERNATIONAL
+  usual = phonenumbers.format_number(parsed, form)
+  if [len(group) for group in re.findall(r"\d+", usual)] != groups:
+    return False
+  # Groups without a zero may be a large number with spaces for its thousands;
+  # two groups are a number if they are long enough for one.
+  if number.startswith("0"):
+    return len(groups) > 2 or len(groups) == 2 and sum(groups) >= 10
+  return len(groups) > 2 and ("(" in number or len(groups) > 3)
