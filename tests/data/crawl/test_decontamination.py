@@ -110,3 +110,16 @@ def test_bad_sets(tmp_path, content, told):
     file.write_text(content)
   with pytest.raises(ConfigError, match=told):
     make(tmp_path, file)
+
+
+def test_all_columns_of_a_parquet_file_are_read(tmp_path):
+  rows = [{"question": QUESTION, "answer": SHORT, "id": 1}]
+  pq.write_table(pa.Table.from_pylist(rows), tmp_path / "set.parquet")
+  config = DecontaminateConfig(against=(str(tmp_path / "set.parquet"),))
+  assert list(decontamination.evaluation_texts(config)) == [QUESTION, SHORT]
+  (tmp_path / "set.parquet").write_bytes(b"PAR1 and no more")
+  with pytest.raises(ConfigError, match="is not a parquet file"):
+    list(decontamination.evaluation_texts(config))
+  pq.write_table(pa.table({"id": [1]}), tmp_path / "set.parquet")
+  with pytest.raises(ConfigError, match="its columns are id"):
+    list(decontamination.evaluation_texts(config))
