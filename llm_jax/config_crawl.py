@@ -48,7 +48,7 @@ class InputConfig:
 
 @dataclasses.dataclass(frozen=True)
 class UrlConfig:
-  """Block lists and words of the address (FineWeb, section 3.2)."""
+  """Block lists and words of the address (FineWeb, base filtering)."""
   enabled: bool = setting(True, "run this stage")
   packaged_lists: bool = setting(True, "the lists that datatrove carries: 4.6 "
                                  "million hosts, banned words")
