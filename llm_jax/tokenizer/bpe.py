@@ -205,14 +205,14 @@ def limited(texts: Iterable[str], max_bytes: int) -> Iterator[str]:
   """
   total = 0
   for text in texts:
-    data = without_surrogates(text).encode()
-    if max_bytes and total + len(data) >= max_bytes:
-      data = data[:max_bytes - total]
-      yield data.decode("utf-8", errors="ignore")
+    text = without_surrogates(text)
+    size = len(text) if text.isascii() else len(text.encode())
+    if max_bytes and total + size >= max_bytes:
+      yield text.encode()[:max_bytes - total].decode("utf-8", errors="ignore")
       return
-    total += len(data)
-    if data:
-      yield data.decode()
+    total += size
+    if text:
+      yield text
   if not total:
     raise ConfigError("there is no text to learn a tokenizer from: the "
                       "training split is empty; give data.path more text.")

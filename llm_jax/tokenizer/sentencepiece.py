@@ -167,9 +167,9 @@ def _lines(texts: Iterable[str], max_digits: int) -> Iterator[str]:
   """
   long_number = re.compile(rf"(\d{{{max_digits}}})(?=\d)")
   for text in texts:
-    for line in text.splitlines():
+    for line in long_number.sub(rf"\1{_BORDER}", text).splitlines():
       if line:
-        yield long_number.sub(rf"\1{_BORDER}", line)
+        yield line
 
 
 def _told(error: RuntimeError, vocab_size: int) -> Exception:
