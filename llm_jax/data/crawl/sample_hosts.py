@@ -108,17 +108,20 @@ class Hosts:
                 f"{rng.choice(_FIRST)}{rng.randrange(1, 999)}"
                 f".{rng.choice(('com', 'info', 'biz', 'online'))}"
                 for _ in range(number)]
-    wanted = {host.encode() for hosts in (look_alikes, unlisted,
-                                          *clean.values()) for host in hosts}
-    known = {host.decode() for block in _blocks()
-             for host in wanted.intersection(block.split(b"\n"))}
-    self.clean = {
-        language: [host for host in hosts if host not in known
-                   and not words.blocked(f"https://{host}/")]
-        for language, hosts in clean.items()}
+    wanted = {domain.encode() for hosts in (look_alikes, unlisted,
+                                            *clean.values())
+              for host in hosts for domain in domains(host)}
+    listed_too = {host.decode() for block in _blocks()
+                  for host in wanted.intersection(block.split(b"\n"))}
+
+    def harmless(host: str) -> bool:
+      """Neither the lists nor the words know it; nor what it is part of."""
+      return (listed_too.isdisjoint(domains(host))
+              and not words.blocked(f"https://{host}/"))
+    self.clean = {language: list(filter(harmless, hosts))
+                  for language, hosts in clean.items()}
     alike = [(host, of) for host, of in zip(look_alikes, listed)
-             if host not in known
-             and not words.blocked(f"https://{host}/")][:number]
+             if harmless(host)][:number]
     self.look_alike_of = [of for _, of in alike]
     self.spam = {
         "listed": listed[:number],
@@ -128,8 +131,7 @@ class Hosts:
         "unlisted_words": [
             f"{rng.choice(_FIRST)}-{rng.choice(_SPAM_WORDS)}-"
             f"{rng.randrange(1, 999)}.com" for _ in range(number)],
-        "unlisted": [host for host in unlisted if host not in known
-                     and not words.blocked(f"https://{host}/")]}
+        "unlisted": list(filter(harmless, unlisted))}
 
   @staticmethod
   def _made_up(rng: random.Random, language: str, number: int) -> list[str]:

@@ -76,6 +76,7 @@ def test_datatroves_filter_blocks_what_is_listed_and_nothing_else(
       (False, "domain")}
   assert all(blocked(host) is not True
              for host in hosts.spam["unlisted_words"])
+  hosts = sample_hosts.Hosts(0, ("en", "fr", "es", "ru", "de"), 300)
   harmless = [host for some in hosts.clean.values() for host in some]
   assert all(blocked(host) is True for host in (
       *hosts.spam["look_alike"], *hosts.spam["unlisted"], *harmless))
