@@ -19,6 +19,8 @@ from collections.abc import Collection, Iterator
 
 from datatrove.utils._import_utils import ASSETS_PATH
 
+from llm_jax.data.crawl.urls import domains
+
 _LISTS = "url_filterblacklistsv0_3_0.tar.gz"
 _PLAIN_HOST = re.compile(r"[a-z0-9]{4,}(-[a-z0-9]+)*\.(com|net|org|info|biz)")
 _FIRST = ("north", "open", "daily", "green", "silver", "river", "little",
