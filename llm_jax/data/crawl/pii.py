@@ -36,6 +36,10 @@ _AT = re.compile(r"(?<=[\w!#$%&'*+/=?^`{|}~-])@(?=[A-Za-z0-9\[])")
 _MAX_EMAIL = 256  # characters on either side of the @ (RFC 5321)
 # Whole numbers only: 1.2.3.4 is no address within 11.2.3.4.5.
 _IPV4 = re.compile(r"(?<![\w.-])(?:\d{1,3}\.){3}\d{1,3}(?![\w-]|\.\d)")
+# Four numbers with points may count versions or sections.
+_COUNTED = re.compile(
+    r"(?:\b(?:versi[oó]n|release|firmware|build|secti?[oó]n|chapter|chapitre|"
+    r"cap[ií]tulo)|§)[ :.]{0,3}\Z", re.IGNORECASE)
 _IPV6 = re.compile(r"(?<![\w:.])(?:[0-9a-fA-F]{0,4}:){2,7}[0-9a-fA-F]{0,4}"
                    r"(?![\w:]|\.\d)")
 _IPV6_GROUPS = 3  # 12:: is an address, too, but more often something else
@@ -166,7 +170,8 @@ def _emails(text: str) -> list[tuple[int, int]]:
 def _ips(text: str) -> list[tuple[int, int]]:
   spans = []
   if "." in text:
-    spans += [m.span() for m in _IPV4.finditer(text) if _is_public(m.group())]
+    spans += [m.span() for m in _IPV4.finditer(text) if _is_public(m.group())
+              and not _COUNTED.search(text, max(m.start() - 14, 0), m.start())]
   if ":" in text:
     spans += [m.span() for m in _IPV6.finditer(text)
               if len(m.group().replace(":", " ").split()) >= _IPV6_GROUPS

@@ -41,6 +41,16 @@ def test_cards_are_written_as_they_are_printed(text, shown):
   assert pii.replace_pii(text, ALL)[0] == (shown or text)
 
 
+@pytest.mark.parametrize("text, counts", [
+    ("version 1.2.3.4", {}), ("Version: 11.2.3.4", {}), ("§ 3.2.1.4", {}),
+    ("see section 4.3.2.1.", {}), ("release 2.6.32.5", {}),
+    ("IP 8.8.8.8", {"ip": 1}), ("8.8.4.4 is up", {"ip": 1}),
+    ("a conversion 8.8.8.8", {"ip": 1}),
+    ("version 2 at 8.8.8.8", {"ip": 1})])
+def test_versions_and_sections(text, counts):
+  assert pii.replace_pii(text, ALL)[1] == counts
+
+
 @pytest.mark.parametrize("region, share", [
     ("US", 0.98), ("GB", 0.98), ("FR", 0.98), ("ES", 0.98)])
 def test_national_numbers_without_a_word_before_them(region, share):
