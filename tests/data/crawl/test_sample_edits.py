@@ -45,8 +45,8 @@ def test_minhash_agrees():
   """The share of equal minima of many hash functions is the same number."""
   config = MinhashConfig(n_grams=sample_edits.NGRAMS, num_buckets=50,
                          hashes_per_bucket=20)
-  step = MinhashDedupSignature("/nowhere", config)
-  step.word_tokenizer = word_tokenizer("unicode")
+  step = MinhashDedupSignature("/nowhere", config,
+                               language=word_tokenizer("unicode"))
   rng = random.Random(1)
   paragraphs = text(rng, 600)
   for target in (0.6, 0.9):
