@@ -152,8 +152,8 @@ class Hosts:
     """Listed hosts whose words are harmless: only the list can know them."""
     found: list[str] = []
     for block in _blocks():
-      # A few of each block, so that they are of all parts of the list.
-      for _ in range(100):
+      # Of all parts of the list; one in sixteen is as plain as is wanted.
+      for _ in range(number):
         start = block.find(b"\n", rng.randrange(len(block))) + 1
         host = block[start:block.find(b"\n", start)].decode("ascii", "replace")
         if (_PLAIN_HOST.fullmatch(host)

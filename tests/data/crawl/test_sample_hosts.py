@@ -49,6 +49,16 @@ def test_look_alikes_are_one_letter_off(hosts):
     assert sum(a != b for a, b in zip(host, listed)) == 1
 
 
+def test_there_are_as_many_as_asked_for():
+  hosts = sample_hosts.Hosts(0, ("en",), 300)
+  assert {kind: len(some) for kind, some in hosts.spam.items()} == {
+      "listed": 300, "subdomain": 300, "look_alike": 300,
+      "unlisted_words": 300, "unlisted": 300}
+  assert 290 < len(hosts.clean["en"]) <= 300
+  assert not {host.partition(".")[2] for host in hosts.spam["subdomain"]} & set(
+      hosts.spam["listed"])
+
+
 def test_addresses_are_never_blocked_by_their_words():
   words = sample_hosts.AddressWords()
   rng = random.Random(0)
