@@ -25,6 +25,7 @@ from datatrove.pipeline.base import PipelineStep
 from llm_jax.data.crawl.pii import MARKS, mask
 
 _EXAMPLE_CHARACTERS = 600
+_LONGEST_SECRET = 64
 _PROGRESS_SECONDS = 1.0
 
 
@@ -180,7 +181,11 @@ class Tally:
     if not self._num_examples or (len(kept) == self._num_examples
                                   and order >= kept[-1][0]):
       return
-    shown = mask(text()[:2 * _EXAMPLE_CHARACTERS])[:_EXAMPLE_CHARACTERS]
+    whole = text()
+    shown = mask(whole[:2 * _EXAMPLE_CHARACTERS])
+    if len(whole) > 2 * _EXAMPLE_CHARACTERS:
+      shown = shown[:-_LONGEST_SECRET]  # half of a number is not recognised
+    shown = shown[:_EXAMPLE_CHARACTERS]
     example = {"kind": kind, "reason": reason, "order": order, "text": shown,
                "url": mask(str(document.metadata.get("url") or document.id))}
     bisect.insort(kept, (order, example), key=lambda item: item[0])
