@@ -2,7 +2,7 @@
 
 Command:   python -m experiments.curate --config=configs/curate_sample.py
 Hardware:  2 CPU cores
-Time:      three to four minutes
+Time:      about two minutes
 Expect:    `python -m experiments.score_crawl` prints what each stage found
 
 The three languages of the articles are kept; what is removed is listed by its
