@@ -63,7 +63,7 @@ class _Writer(JsonlWriter):
 
 # What a stage notes for the next ones, and no reader of the text wants.
 _INTERNAL = ("file", "offset", "content_type", "filter_reason", "file_path",
-             "minhash_cluster_id", "minhash_cluster_size")
+             "duplicate_count", "minhash_cluster_id", "minhash_cluster_size")
 
 
 def _all_fields(self: Any, document: Document) -> dict[str, Any]:
