@@ -48,7 +48,8 @@ PLAIN = [
     "regex>=2024.11.6",
     # What datatrove's stages ask for, of its extras `io` and `processing`:
     # all of these would bring another fastText and an older trafilatura.
-    "tldextract>=5.3,<6", "pyahocorasick>=2.2", "fasteners>=0.19", "orjson>=3.10",
+    "tldextract>=5.3,<6",  # 6 is to drop a name that datatrove uses
+    "pyahocorasick>=2.2", "fasteners>=0.19", "orjson>=3.10",
     "xxhash>=3.5,<4",  # 4 refuses the strings that MinHash gives it
 ]
 

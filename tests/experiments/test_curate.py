@@ -22,8 +22,8 @@ from llm_jax.data import wikipedia
 ROOT = pathlib.Path(__file__).parents[2]
 # The leads are short: three sentences will do.
 FLAGS = ("--curate.gopher_quality.min_words=20",
-         "--curate.gopher_quality.min_alpha_words=0.6", "--curate.c4.min_sentences=1",
-         "--removed=ids")
+         "--curate.gopher_quality.min_alpha_words=0.6",
+         "--curate.c4.min_sentences=1", "--removed=ids")
 
 
 def page(text: str, url: str) -> str:
