@@ -124,8 +124,9 @@ def our_side(crawl: str, workdir: str, workers: int,
   """The recipe's first phase: pages kept, and lost by the extractor."""
   from llm_jax.config import CurateConfig
   from llm_jax.config_crawl import (
-      DecontaminateConfig, DedupConfig, ExecutorConfig, ExtractConfig,
-      InputConfig, PiiConfig, StagesConfig, UrlConfig)
+      DecontaminateConfig, DedupConfig, ExtractConfig, PiiConfig, StagesConfig,
+      UrlConfig)
+  from llm_jax.config_curate import ExecutorConfig, InputConfig
   from llm_jax.data.crawl import executors, recipe
   config = CurateConfig(
       input=InputConfig(paths=(crawl,)), workdir=workdir,

@@ -15,7 +15,8 @@ the French ones, which are prose. At 70% they stay.
 
 from llm_jax.config import CurateConfig
 from llm_jax.config_crawl import (
-    DecontaminateConfig, GopherQualityConfig, InputConfig, StagesConfig)
+    DecontaminateConfig, GopherQualityConfig, StagesConfig)
+from llm_jax.config_curate import InputConfig
 
 
 def get_config() -> CurateConfig:

@@ -17,7 +17,8 @@ decontamination, which any evaluation set wants.
 
 from llm_jax.config import CurateConfig
 from llm_jax.config_crawl import (
-    DecontaminateConfig, GopherQualityConfig, InputConfig, StagesConfig)
+    DecontaminateConfig, GopherQualityConfig, StagesConfig)
+from llm_jax.config_curate import InputConfig
 
 
 def get_config() -> CurateConfig:

@@ -13,7 +13,7 @@ from __future__ import annotations
 import dataclasses
 import math
 
-from llm_jax.config_crawl import (  # noqa: F401 - handed on
+from llm_jax.config_curate import (  # noqa: F401 - handed on
     CrawlLocalConfig, CurateConfig, MakeSampleCrawlConfig, ScoreCrawlConfig,
     TrainQualityClassifierConfig)
 from llm_jax.config_model import (  # noqa: F401 - handed on

@@ -10,8 +10,8 @@ import pytest
 
 from experiments import crawl_local, curate
 from llm_jax.config import CrawlLocalConfig, CurateConfig
-from llm_jax.config_crawl import (
-    ExecutorConfig, InputConfig, StagesConfig, UrlConfig)
+from llm_jax.config_crawl import StagesConfig, UrlConfig
+from llm_jax.config_curate import ExecutorConfig, InputConfig
 from llm_jax.data import wikipedia
 
 

@@ -14,9 +14,8 @@ import pytest
 
 from experiments import curate
 from llm_jax.config import ConfigError, CurateConfig
-from llm_jax.config_crawl import (
-    DecontaminateConfig, DedupConfig, ExecutorConfig, InputConfig,
-    StagesConfig)
+from llm_jax.config_crawl import DecontaminateConfig, DedupConfig, StagesConfig
+from llm_jax.config_curate import ExecutorConfig, InputConfig
 from llm_jax.data import wikipedia
 
 ROOT = pathlib.Path(__file__).parents[2]

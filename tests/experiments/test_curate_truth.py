@@ -7,8 +7,8 @@ import pytest
 from configs import curate_sample
 from experiments import curate, make_sample_crawl, score_crawl
 from llm_jax.config import MakeSampleCrawlConfig, ScoreCrawlConfig
-from llm_jax.config_crawl import (
-    DecontaminateConfig, ExecutorConfig, InputConfig)
+from llm_jax.config_crawl import DecontaminateConfig
+from llm_jax.config_curate import ExecutorConfig, InputConfig
 
 
 def scores_of(folder, pages, files, workers):

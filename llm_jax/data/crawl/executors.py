@@ -23,7 +23,7 @@ from datatrove.utils.stats import PipelineStats
 from loguru import logger
 
 from llm_jax.config import ConfigError
-from llm_jax.config_crawl import ExecutorConfig
+from llm_jax.config_curate import ExecutorConfig
 from llm_jax.data.crawl.phases import Phase
 from llm_jax.metric_writers import format_seconds
 
@@ -157,6 +157,7 @@ class _Reporter:
     self._phase = phase
     self._progress = get_datafolder(f"{workdir}/progress/{phase.name}")
     self._logs = get_datafolder(f"{workdir}/logs/{phase.name}")
+    self._seen: dict[str, int] = {}
     self._done = threading.Event()
     self._thread = threading.Thread(target=self._report, daemon=True)
 
@@ -174,27 +175,29 @@ class _Reporter:
           f"tasks, {format_seconds(seconds)}", flush=True)
 
   def _report(self) -> None:
+    before, end = self._first, 0.0
     while not self._done.wait(_REPORT_SECONDS):
-      complete, pages = self._complete(), self._pages()
-      seconds = time.monotonic() - self._start
+      complete, pages, now = self._complete(), self._pages(), time.monotonic()
       line = f"{self._phase.name}: {complete} of {self._phase.tasks} tasks"
       if pages:
-        line += f", {pages:,} pages read, {pages / seconds:,.0f} pages/s"
-      if complete > self._first:
-        left = self._phase.tasks - complete
-        line += (", ETA " + format_seconds(
-            seconds * left / (complete - self._first)))
+        rate = pages / (now - self._start)
+        line += f", {pages:,} pages read, {rate:,.0f} pages/s"
+      if complete > before:  # tasks are known by their ends only
+        end = now + ((now - self._start) * (self._phase.tasks - complete)
+                     / (complete - self._first))
+        before = complete
+      if end:
+        line += f", ETA {format_seconds(max(end - now, 0))}"
       print(line, flush=True)
 
   def _complete(self) -> int:
     return len(self._logs.list_files("completions"))
 
   def _pages(self) -> int:
-    pages = 0
     for name in self._progress.list_files():
       try:
         with self._progress.open(name) as stream:
-          pages += json.load(stream)["documents"]
-      except ValueError:  # it is being written
+          self._seen[name] = json.load(stream)["documents"]
+      except ValueError:  # it is being written: what it said last
         continue
-    return pages
+    return sum(self._seen.values())

@@ -25,7 +25,7 @@ from datatrove.io import get_datafolder
 from datatrove.pipeline.base import PipelineStep
 from datatrove.pipeline.readers.base import BaseDiskReader, BaseReader
 
-from llm_jax.config_crawl import InputConfig
+from llm_jax.config_curate import InputConfig
 from llm_jax.data.crawl import records, rows
 from llm_jax.data.crawl.streams import Window
 from llm_jax.data.files import File, find_files

@@ -10,7 +10,8 @@ from datatrove.executor import LocalPipelineExecutor
 from datatrove.pipeline.extractors import Trafilatura
 from warc_files import PARAGRAPH, numbered
 
-from llm_jax.config_crawl import ExtractConfig, InputConfig
+from llm_jax.config_crawl import ExtractConfig
+from llm_jax.config_curate import InputConfig
 from llm_jax.data.crawl import extraction, sandbox
 from llm_jax.data.crawl.readers import filtered_reader, page_reader
 from llm_jax.data.crawl.writing import writer

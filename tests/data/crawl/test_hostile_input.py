@@ -14,7 +14,8 @@ LIMIT_BYTES = 3 << 29  # 1.5 GiB
 # In a process of its own, whose memory is its own.
 PROGRAM = """
 import json, resource, sys
-from llm_jax.config_crawl import ExtractConfig, InputConfig
+from llm_jax.config_crawl import ExtractConfig
+from llm_jax.config_curate import InputConfig
 from llm_jax.data.crawl.extraction import Extract
 from llm_jax.data.crawl.readers import page_reader
 

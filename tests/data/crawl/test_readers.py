@@ -10,7 +10,7 @@ import pytest
 from warc_files import html, numbered, warc
 
 from llm_jax.config import ConfigError
-from llm_jax.config_crawl import InputConfig
+from llm_jax.config_curate import InputConfig
 from llm_jax.data.crawl.readers import (
     MAX_FAULTS, filtered_reader, find_inputs, page_reader)
 from llm_jax.data.crawl.writing import writer
