@@ -74,10 +74,11 @@ EXTRAS = {
              "warcio>=1.8.1"],
     "notebooks": ["ipykernel>=7.4", "nbclient>=0.11", "nbformat>=5.11",
                   "matplotlib>=3.11"],
-    # Oracles of the tests marked `reference`; nothing else wants PyTorch. Ray
-    # is here because of its size.
+    # Oracles of the tests marked `reference`, and what benchmarks are measured
+    # beside; nothing else wants PyTorch. Ray is here because of its size.
     "reference": ["torch==2.13.0", "transformers>=5.23", "peft>=0.21.0",
-                  "ray>=2.60"],
+                  "ray>=2.60", "spacy>=3.8", "faust-cchardet>=3.2",
+                  "rustbpe>=0.1"],
 }
 # Neither an accelerator, which is a choice, nor PyTorch.
 EXTRAS["all"] = sorted({package for name in
