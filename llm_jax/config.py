@@ -48,7 +48,8 @@ class TokenizeCorpusConfig:
   tokenizer: str = setting("runs/tokenizer", "tokenizer directory or file")
   output: str = setting("runs/shards", "directory the token shards go to")
   tokens_per_shard: int = setting(100_000_000, "tokens in one shard file")
-  num_workers: int = setting(0, "processes that encode; 0: one for each core")
+  num_workers: int = setting(0, "threads or processes that encode; 0: one for "
+                             "each core")
   verify: bool = setting(False, "only read the shards at output and compare "
                          "them with their checksums")
   seed: int = setting(0, "decides which documents are held out")

@@ -1,10 +1,11 @@
-"""Documents -> ids, in several processes, in the order in which they came.
+"""Documents -> ids, on several cores, in the order in which they came.
 
 Encoders are quick (tens of megabytes of text a second on one core), so what
 surrounds them must not cost more: documents travel in batches of a megabyte,
 each batch is one call of the encoder, and what comes back are three arrays.
-Processes rather than threads, because SentencePiece and `tokenizers` make
-their ids into Python objects, under Python's lock.
+tiktoken's call lets go of Python's lock, so threads do, to which nothing need
+be handed over. SentencePiece and `tokenizers` make their ids into Python
+objects, under that lock: for these there are processes.
 """
 
 from __future__ import annotations
@@ -12,6 +13,7 @@ from __future__ import annotations
 import collections
 import concurrent.futures
 import dataclasses
+import functools
 import multiprocessing
 import multiprocessing.connection
 import os
@@ -78,8 +80,8 @@ def encode_in_order(batches: Iterable[tuple[Key, list[str]]],
     batches: pairs of anything and the texts of a batch.
     tokenizer: with several workers, one that can be pickled.
     dtype: of the ids.
-    num_workers: processes; 1 encodes in this one. None is started before
-      `SERIAL_CHARACTERS` are encoded.
+    num_workers: threads or processes; 1 encodes in this one. None is started
+      before `SERIAL_CHARACTERS` are encoded.
 
   Yields:
     The batches' first parts with their ids, in the same order.
@@ -93,14 +95,20 @@ def encode_in_order(batches: Iterable[tuple[Key, list[str]]],
       break
   else:
     return
-  # Fresh processes: forking one that has threads (JAX's, Arrow's) may hang.
-  pool = concurrent.futures.ProcessPoolExecutor(
-      num_workers, multiprocessing.get_context("spawn"), _start_worker,
-      (pickle.dumps(tokenizer), np.dtype(dtype).str))
+  if tokenizer.encodes_without_lock:
+    pool = concurrent.futures.ThreadPoolExecutor(num_workers)
+    encode = functools.partial(encode_documents, tokenizer=tokenizer,
+                               dtype=dtype)
+  else:
+    # Fresh processes: forking one that has threads (JAX's, Arrow's) may hang.
+    pool = concurrent.futures.ProcessPoolExecutor(
+        num_workers, multiprocessing.get_context("spawn"), _start_worker,
+        (pickle.dumps(tokenizer), np.dtype(dtype).str))
+    encode = _encode
   pending: collections.deque = collections.deque()
   try:
     for key, texts in batches:
-      pending.append((key, pool.submit(_encode, texts)))
+      pending.append((key, pool.submit(encode, texts)))
       while pending and (len(pending) > _IN_FLIGHT * num_workers
                          or pending[0][1].done()):
         key, future = pending.popleft()

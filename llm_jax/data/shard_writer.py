@@ -67,7 +67,7 @@ def write_shards(documents: Iterable[tuple[str, Document]],
       the caller, who can tell by it whether the shards are still those he
       wants. What a run of the same fingerprint left unfinished is finished;
       an empty one always begins anew.
-    num_workers: processes that encode.
+    num_workers: threads or processes that encode.
     progress: told, every few seconds, how far the work is.
 
   Returns:

@@ -50,6 +50,8 @@ class BpeTokenizer(Tokenizer):
     vocab_size: the largest id, plus one.
   """
 
+  encodes_without_lock = True
+
   def __init__(self, ranks: Mapping[bytes, int],
                special_tokens: Mapping[str, int], pattern: str):
     """Builds the encoder; raises ValueError if tiktoken refuses `pattern`."""

@@ -43,6 +43,7 @@ class Tokenizer(Protocol):
       -> their names.
     stop_token_ids: tokens that a checkpoint says end its answers.
     start_token_id: token that a checkpoint's texts begin with, if any.
+    encodes_without_lock: whether `encode_joined` lets other threads run.
   """
   vocab_size: int
   special_tokens: dict[str, int]
@@ -50,6 +51,7 @@ class Tokenizer(Protocol):
   token_names: Mapping[str, str] = types.MappingProxyType({})
   stop_token_ids: tuple[int, ...] = ()
   start_token_id: int | None = None
+  encodes_without_lock: bool = False
 
   # --- what each kind says for itself -----------------------------------------
 
