@@ -3,7 +3,7 @@
 Command:   make quickstart
            (python -m experiments.quickstart --config=configs/quickstart.py)
 Hardware:  2 CPU cores
-Time:      eight to twelve minutes
+Time:      five to twelve minutes
 Expect:    what the stages' own configs say; see the table of README.md
 """
 

@@ -135,6 +135,8 @@ class _Stopwatch:
 
 def run(config: QuickstartConfig) -> dict[str, Any]:
   """Runs what is not yet done; returns what `report.json` holds."""
+  # datatrove's bars over files of milliseconds; read when tqdm is imported.
+  os.environ.setdefault("TQDM_DISABLE", "1")
   from experiments import (
       curate, make_sample_crawl, pretrain, rl, sft, tokenize_corpus,
       train_tokenizer)
