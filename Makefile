@@ -49,7 +49,7 @@ $(VENV)/.llama_cpp: requirements-llama-cpp.txt $(VENV)/.test
 	  $(PIP) --no-deps --require-hashes -r requirements-llama-cpp.txt; \
 	then touch $@; else echo "llama.cpp cannot be built here."; fi
 
-quickstart: $(VENV)/.plain  ## Raw text to a model to talk to, in ten minutes
+quickstart: $(VENV)/.plain  ## Web pages to a model to talk to, in ten minutes
 	SETUP_SECONDS=$$(cat $(VENV)/.plain) \
 	  $(BIN)/python -m experiments.quickstart --config=configs/quickstart.py
 
