@@ -121,4 +121,8 @@ def test_mistakes(config, tmp_path):
 
 def test_quickstart_config():
   from configs import quickstart_corpus
-  quickstart_corpus.get_config().validate()
+  config = quickstart_corpus.get_config()
+  config.validate()
+  # What the stage before it writes, and the articles that are on no page.
+  assert config.data.path == "runs/quickstart/curate/documents"
+  assert config.data.validation_path.endswith("crawl/validation.jsonl")

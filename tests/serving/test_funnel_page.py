@@ -1,8 +1,9 @@
 """The funnel's page: whole, escaped, and with all of its numbers."""
 
 import copy
-import html.parser
 import re
+
+from parsed_page import parsed, words
 
 from llm_jax.serving.funnel_page import funnel_section, render_funnel
 
@@ -48,43 +49,6 @@ def made_up():
                   "languages": ["en"],
                   "extract": {"extractor": "trafilatura", "timeout_s": 5.5}}}},
       "seconds": {"read": 12.5, "extract": 200.0, "language": 8.0, "pii": 0.0}})
-
-
-class _Tags(html.parser.HTMLParser):
-  """Fails where an element is not closed, or closed by another's tag."""
-  VOID = {"meta", "br"}
-
-  def __init__(self):
-    super().__init__()
-    self.open, self.seen, self.text, self.attributes = [], [], [], []
-
-  def handle_starttag(self, tag, attrs):
-    self.seen.append(tag)
-    self.attributes += attrs
-    if tag not in self.VOID:
-      self.open.append(tag)
-
-  def handle_startendtag(self, tag, attrs):
-    self.seen.append(tag)
-    self.attributes += attrs
-
-  def handle_endtag(self, tag):
-    assert self.open and self.open[-1] == tag, (tag, self.open)
-    self.open.pop()
-
-  def handle_data(self, data):
-    self.text.append(data)
-
-
-def parsed(page):
-  tags = _Tags()
-  tags.feed(page)
-  assert not tags.open
-  return tags
-
-
-def words(page):
-  return re.sub(r"\s+", " ", " ".join(parsed(page).text))
 
 
 def check_harmless(page):

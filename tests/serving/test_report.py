@@ -1,10 +1,11 @@
 """The report: one page, whole, escaped, and saying what the numbers say."""
 
 import copy
-import html.parser
 import re
 
 import pytest
+
+from parsed_page import parsed, words
 
 from llm_jax.serving.report import render_report
 
@@ -65,43 +66,6 @@ def made_up():
       "versions": {"python": "3.11.2", "command": ["secret"],
                    "packages": {"jax": "0.10.2"},
                    "devices": {"kind": "cpu", "list": ["TFRT_CPU_0"]}}})
-
-
-class _Tags(html.parser.HTMLParser):
-  """Fails where an element is not closed, or closed by another's tag."""
-  VOID = {"meta", "link", "br", "wbr", "img"}
-
-  def __init__(self):
-    super().__init__()
-    self.open, self.seen, self.text, self.attributes = [], [], [], []
-
-  def handle_starttag(self, tag, attrs):
-    self.seen.append(tag)
-    self.attributes += attrs
-    if tag not in self.VOID:
-      self.open.append(tag)
-
-  def handle_startendtag(self, tag, attrs):
-    self.seen.append(tag)
-
-  def handle_endtag(self, tag):
-    assert self.open and self.open[-1] == tag, (tag, self.open)
-    self.open.pop()
-
-  def handle_data(self, data):
-    self.text.append(data)
-
-
-def parsed(page):
-  tags = _Tags()
-  tags.feed(page)
-  assert not tags.open
-  return tags
-
-
-def words(page):
-  """The page's text with all white space as single spaces."""
-  return re.sub(r"\s+", " ", " ".join(parsed(page).text))
 
 
 def test_the_page_is_whole_and_needs_nothing_else():

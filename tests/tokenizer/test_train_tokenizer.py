@@ -182,5 +182,8 @@ def test_as_a_command(config, tmp_path):
 
 
 def test_the_quickstart_config_is_valid():
-  from configs import quickstart_tokenizer
-  quickstart_tokenizer.get_config().validate()
+  from configs import quickstart_corpus, quickstart_tokenizer
+  config = quickstart_tokenizer.get_config()
+  config.validate()
+  # Learnt from what is tokenised, and measured on what is held out there.
+  assert config.data == quickstart_corpus.get_config().data

@@ -69,4 +69,6 @@ def test_one_broken_byte_does_not_spoil_utf8():
 @pytest.mark.parametrize("declared", [None, "utf-8", "unicode_escape", "hex",
                                       "x" * 1000, "\0"])
 def test_any_bytes_become_text_that_can_be_written(data, declared):
-  decode(data, declared).encode("utf-8")
+  text = decode(data, declared)
+  assert text.encode("utf-8").decode("utf-8") == text
+  assert bool(text) == bool(data)
