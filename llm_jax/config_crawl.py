@@ -264,7 +264,7 @@ class StagesConfig:
       DecontaminateConfig(), "10. evaluation sets")
   pii: PiiConfig = setting(PiiConfig(), "11. personal data")
   words: str = setting("unicode", "how text is cut into words: unicode | spacy "
-                       "(datatrove's choice for the language; some 40 times "
+                       "(datatrove's choice for the language; some 20 times "
                        "slower, and wants the package)")
 
   @property

@@ -1,4 +1,4 @@
-"""A page of HTML taken apart, for the tests of pages."""
+"""Pages taken apart, and a stage of a funnel to put on them."""
 
 import html.parser
 import re
@@ -41,3 +41,11 @@ def parsed(page):
 def words(page):
   """The page's text with all white space as single spaces."""
   return re.sub(r"\s+", " ", " ".join(parsed(page).text))
+
+
+def stage(name, number_in, number_out, bytes_in, bytes_out, **more):
+  """As funnel.json has it; the numbers are nobody's."""
+  return {"stage": name, "documents_in": number_in,
+          "documents_out": number_out, "bytes_in": bytes_in,
+          "bytes_out": bytes_out, "reasons": {}, "counts": {}, "languages": {},
+          "languages_gone": {}, "lengths": {}, "examples": []} | more

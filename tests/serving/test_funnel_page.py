@@ -3,18 +3,11 @@
 import copy
 import re
 
-from parsed_page import parsed, words
+from parsed_page import parsed, stage, words
 
 from llm_jax.serving.funnel_page import funnel_section, render_funnel
 
 NASTY = "<script>alert('x')</script><img src=x onerror=y> & \x07\u202e \"q\""
-
-
-def stage(name, number_in, number_out, bytes_in, bytes_out, **more):
-  return {"stage": name, "documents_in": number_in,
-          "documents_out": number_out, "bytes_in": bytes_in,
-          "bytes_out": bytes_out, "reasons": {}, "counts": {}, "languages": {},
-          "languages_gone": {}, "lengths": {}, "examples": []} | more
 
 
 def made_up():

@@ -5,18 +5,11 @@ import re
 
 import pytest
 
-from parsed_page import parsed, words
+from parsed_page import parsed, stage, words
 
 from llm_jax.serving.report import render_report
 
 NASTY = "<script>alert('x')</script> & \x07\u202e \"q\"\nsecond line"
-
-
-def stage(name, number_in, number_out, bytes_in, bytes_out, **more):
-  return {"stage": name, "documents_in": number_in,
-          "documents_out": number_out, "bytes_in": bytes_in,
-          "bytes_out": bytes_out, "reasons": {}, "counts": {}, "languages": {},
-          "languages_gone": {}, "lengths": {}, "examples": []} | more
 
 
 def made_up():

@@ -10,6 +10,8 @@ from __future__ import annotations
 import collections
 from typing import Any
 
+from llm_jax.config_crawl import DedupConfig
+from llm_jax.data.crawl.deduplication import meeting_probability
 from llm_jax.data.crawl.pii import MARKS
 from llm_jax.data.crawl.sample_edits import jaccard
 from llm_jax.data.crawl.truth_run import ORDER, Run, load
@@ -165,10 +167,10 @@ def _near(run: Run) -> dict[str, Any]:
 def _recall(run: Run, pairs: list[tuple[dict[str, Any], dict[str, Any]]],
             name: str = "pairs") -> dict[str, Any]:
   """Pairs of which one was removed, beside 1-(1-s^hashes)^buckets."""
-  buckets, hashes = run.bands
+  bands = DedupConfig(buckets=run.bands[0], hashes=run.bands[1])
 
   def theory(similarities: list[float]) -> float | None:
-    return _ratio(sum(1 - (1 - s**hashes)**buckets for s in similarities),
+    return _ratio(sum(meeting_probability(s, bands) for s in similarities),
                   len(similarities))
   return {name: len(pairs),
           "recall": _ratio(sum(_found(run, pair) for pair in pairs),

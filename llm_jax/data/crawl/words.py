@@ -2,9 +2,9 @@
 
 datatrove cuts English (and most languages) with spaCy's rules, at about 0.6 MB
 a second and core, once or twice for each document: more than half of all the
-time of a run, for counts and shingles that hardly change (1% more words on
+time of a run, for counts and shingles that hardly change (0.4% more words on
 English Wikipedia). `unicode` is one regular expression over Unicode's
-properties, some forty times as fast, and needs no package. Languages that are
+properties, some twenty times as fast, and needs no package. Languages that are
 written without spaces are cut into single characters, as far as their scripts
 are known to be so.
 """
