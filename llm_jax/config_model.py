@@ -39,7 +39,8 @@ class Rules:
 @dataclasses.dataclass(frozen=True)
 class RopeScaling:
   """How rotary frequencies are stretched to longer contexts."""
-  kind: str = setting("none", "none | linear | llama3 | yarn | longrope")
+  kind: str = setting("none", "none | linear | ntk | llama3 | yarn | "
+                      "longrope")
   factor: float = setting(1.0, "new / original context")
   original_max_len: int = setting(0, "context it was pretrained with")
   low_freq_factor: float = setting(1.0, "llama3: turns below which a frequency "
@@ -57,10 +58,11 @@ class RopeScaling:
   def validate(self) -> None:
     """Raises `ConfigError` where the kind lacks what it needs."""
     require_choice("model.rope_scaling.kind", self.kind,
-                   ("none", "linear", "llama3", "yarn", "longrope"))
+                   ("none", "linear", "ntk", "llama3", "yarn", "longrope"))
     require(self.factor >= 1, f"model.rope_scaling.factor is {self.factor}; "
             "it is the new context over the original one, at least 1.")
-    require(self.kind in ("none", "linear") or self.original_max_len > 0,
+    require(self.kind in ("none", "linear", "ntk")
+            or self.original_max_len > 0,
             f"model.rope_scaling.kind={self.kind} needs "
             "model.rope_scaling.original_max_len, the context that the model "
             "was pretrained with.")
@@ -97,12 +99,25 @@ class MoeConfig:
   top_groups: int = setting(1, "groups that a token's experts may be of")
   group_top: int = setting(1, "a group's score: the sum of its so many best")
   balance_coef: float = setting(0.0, "weight of the load-balancing loss")
+  dispatch: str = setting("auto", "auto | gather | all_to_all: over mesh axis "
+                          "expert, either every device of it sees all of its "
+                          "tokens, or tokens travel to their experts; auto: "
+                          "all_to_all where the axis is longer than one")
+  capacity_factor: float = setting(0.0, "all_to_all: rows kept for a device's "
+                                   "experts, over those of an even load; what "
+                                   "comes beyond is dropped and counted; 0: "
+                                   "room for all")
 
   def validate(self) -> None:
     """Raises `ConfigError` for a router that cannot choose."""
     if not self.num_experts:
       return
     require_choice("model.moe.router", self.router, ("softmax", "sigmoid"))
+    require_choice("model.moe.dispatch", self.dispatch,
+                   ("auto", "gather", "all_to_all"))
+    require(self.capacity_factor == 0 or self.capacity_factor >= 1,
+            f"model.moe.capacity_factor is {self.capacity_factor}; it is 0 "
+            "(room for all) or at least 1.")
     require(self.mlp_dim > 0, f"model.moe.mlp_dim is {self.mlp_dim}; give the "
             "hidden width of one expert.")
     require(0 < self.experts_per_token <= self.num_experts,
@@ -172,8 +187,15 @@ class ModelConfig:
   param_dtype: str = setting("float32", "float32 | bfloat16 weights")
   cache_dtype: str = setting("", "float32 | bfloat16 | int8 keys and values "
                              "of decoding; empty: compute_dtype")
-  attention: str = setting("auto", "auto | reference | blockwise | jax")
-  remat: str = setting("none", "none | full: recompute each layer backwards")
+  attention: str = setting("auto", "auto | reference | blockwise | jax | "
+                           "splash (TPU)")
+  context_attention: str = setting("ring", "ring | all_gather: how keys reach "
+                                   "queries over mesh axis context")
+  remat: str = setting("none", "none | dots | attention | full | offload: what "
+                       "the backward pass computes again: nothing, all but "
+                       "matrix products, all but attention's result, the whole "
+                       "layer; offload: the whole layer, whose input waits in "
+                       "the host's memory")
   scan_layers: bool = setting(True, "one compiled body for all layers")
   rules: Rules = setting(Rules(), "logical axes -> mesh axes")
 
@@ -201,8 +223,11 @@ class ModelConfig:
     require_choice("model.mlp", self.mlp, ("swiglu", "geglu", "gelu", "relu2"))
     require_choice("model.qk_norm", self.qk_norm, ("none", "head", "full"))
     require_choice("model.attention", self.attention,
-                   ("auto", "reference", "blockwise", "jax"))
-    require_choice("model.remat", self.remat, ("none", "full"))
+                   ("auto", "reference", "blockwise", "jax", "splash"))
+    require_choice("model.context_attention", self.context_attention,
+                   ("ring", "all_gather"))
+    require_choice("model.remat", self.remat,
+                   ("none", "dots", "attention", "full", "offload"))
     for name in ("compute_dtype", "param_dtype"):
       require_choice(f"model.{name}", getattr(self, name),
                      ("float32", "bfloat16", "float64"))

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import dataclasses
 import math
+import re
 from typing import Any
 
 
@@ -43,14 +44,45 @@ class MeshConfig:
   tensor: int = setting(1, "heads, MLP and vocabulary split")
   context: int = setting(1, "sequence split")
   expert: int = setting(1, "experts split")
+  dcn_data: int = setting(1, "slices, joined by the data-centre network, that "
+                          "are copies: the data axis is so many times longer")
+  dcn_fsdp: int = setting(1, "slices over which parameters are split: the fsdp "
+                          "axis is so many times longer")
 
   def validate(self) -> None:
     """Raises `ConfigError` for sizes that cannot be a mesh."""
-    sizes = dataclasses.astuple(self)
+    sizes = (self.data, self.fsdp, self.tensor, self.context, self.expert)
     require(sizes.count(-1) <= 1, "only one of mesh.data, mesh.fsdp, "
             "mesh.tensor, mesh.context, mesh.expert may be -1 (the rest).")
     require(all(s == -1 or s >= 1 for s in sizes),
             f"mesh sizes are {sizes}; each must be positive, or -1 once.")
+    require(min(self.dcn_data, self.dcn_fsdp) >= 1, "mesh.dcn_data and "
+            f"mesh.dcn_fsdp are {self.dcn_data} and {self.dcn_fsdp}; they "
+            "count slices, at least 1.")
+
+
+@dataclasses.dataclass(frozen=True)
+class DistributedConfig:
+  """Several processes of one run; found out on TPU, Slurm and MPI."""
+  coordinator: str = setting("", "HOST:PORT of process 0; empty: what the "
+                             "cluster says, or one process")
+  num_processes: int = setting(0, "processes, where coordinator is given")
+  process_id: int = setting(-1, "which of them this is, from 0")
+
+  def validate(self) -> None:
+    """Raises `ConfigError` for a coordinator without its processes."""
+    if not self.coordinator:
+      require(not self.num_processes and self.process_id < 0,
+              "distributed.num_processes and distributed.process_id need "
+              "--distributed.coordinator=HOST:PORT, the address of process 0.")
+      return
+    require(self.coordinator.rpartition(":")[2].isdigit(),
+            f"distributed.coordinator is {self.coordinator!r}; it is "
+            "HOST:PORT, such as 10.0.0.1:1234.")
+    require(0 <= self.process_id < self.num_processes,
+            f"distributed.process_id is {self.process_id} of "
+            f"distributed.num_processes={self.num_processes}; processes are "
+            "numbered from 0.")
 
 
 # --- training ----------------------------------------------------------------
@@ -59,9 +91,11 @@ class MeshConfig:
 @dataclasses.dataclass(frozen=True)
 class OptimizerConfig:
   """An Optax optimiser, its schedule and its clipping."""
-  name: str = setting("adamw", "adamw | muon (matrices) with adamw (the rest)")
+  name: str = setting("adamw", "adamw | muon (matrices) with adamw (the rest) "
+                      "| lion | adafactor")
   learning_rate: float = setting(3e-3, "peak learning rate")
-  schedule: str = setting("cosine", "cosine | wsd | constant, after warm-up")
+  schedule: str = setting("cosine", "cosine | wsd | linear | constant, after "
+                          "warm-up")
   warmup_steps: int = setting(50, "steps of linear warm-up from zero")
   decay_fraction: float = setting(0.3, "wsd: share of the steps that decay")
   final_learning_rate: float = setting(0.1, "end / peak learning rate")
@@ -70,18 +104,73 @@ class OptimizerConfig:
   b2: float = setting(0.95, "Adam's second decay")
   eps: float = setting(1e-8, "Adam's epsilon")
   clip_norm: float = setting(1.0, "global gradient norm bound; 0: none")
+  lr_factors: tuple[str, ...] = setting(
+      (), "PATTERN:FACTOR, multiplies the learning rate of the parameters "
+      "whose path (as in the table at start-up) the regular expression finds")
+  mup_base_dim: int = setting(0, "embed_dim at which the learning rate was "
+                              "tuned: matrices of a wider model get "
+                              "base / width of it (muP); 0: no transfer")
+  moments_dtype: str = setting("float32", "float32 | bfloat16: how moments "
+                               "are kept")
+  ema_decay: float = setting(0.0, "decay of an average of the parameters, "
+                             "which is what evaluation reads; 0: none")
+  max_skipped: int = setting(10, "steps in a row whose loss or gradient is "
+                             "not finite, which are skipped, until the run "
+                             "stops")
 
   def validate(self) -> None:
     """Raises `ConfigError` for values no optimiser can use."""
-    require_choice("optimizer.name", self.name, ("adamw", "muon"))
+    require_choice("optimizer.name", self.name,
+                   ("adamw", "muon", "lion", "adafactor"))
     require_choice("optimizer.schedule", self.schedule,
-                   ("cosine", "wsd", "constant"))
+                   ("cosine", "wsd", "linear", "constant"))
+    require_choice("optimizer.moments_dtype", self.moments_dtype,
+                   ("float32", "bfloat16"))
+    require(0 <= self.ema_decay < 1, "optimizer.ema_decay is "
+            f"{self.ema_decay}; it is a share from 0 to below 1.")
+    require(self.max_skipped >= 1, "optimizer.max_skipped is "
+            f"{self.max_skipped}; it must be positive.")
+    require(self.mup_base_dim >= 0, "optimizer.mup_base_dim is "
+            f"{self.mup_base_dim}; it cannot be negative (0 is none).")
+    self.factors()
     require(self.learning_rate > 0, "optimizer.learning_rate is "
             f"{self.learning_rate}; it must be positive.")
     require(0 <= self.decay_fraction <= 1, "optimizer.decay_fraction is "
             f"{self.decay_fraction}; it is a share between 0 and 1.")
     require(self.warmup_steps >= 0, "optimizer.warmup_steps is "
             f"{self.warmup_steps}; it cannot be negative.")
+
+  def factors(self) -> tuple[tuple[str, float], ...]:
+    """`lr_factors` as (pattern, factor); raises `ConfigError` for others."""
+    found = []
+    for entry in self.lr_factors:
+      pattern, _, factor = entry.rpartition(":")
+      try:
+        re.compile(pattern)
+        found.append((pattern, float(factor)))
+      except (re.error, ValueError):
+        found.append(("", -1.0))
+      require(bool(found[-1][0]) and 0 <= found[-1][1] < math.inf,
+              f"optimizer.lr_factors has {entry!r}; each entry is "
+              "PATTERN:FACTOR, a regular expression and a number that is not "
+              "negative, such as embed:0.2.")
+    return tuple(found)
+
+
+@dataclasses.dataclass(frozen=True)
+class LossConfig:
+  """How the next-token loss is computed."""
+  chunk: int = setting(0, "tokens of a row whose logits exist at once; 0: all "
+                       "of them")
+  z_coef: float = setting(0.0, "weight of the squared log-normaliser of the "
+                          "logits (z-loss); PaLM's is 1e-4")
+
+  def validate(self) -> None:
+    """Raises `ConfigError` for negative settings."""
+    require(self.chunk >= 0, f"loss.chunk is {self.chunk}; it cannot be "
+            "negative (0 is all).")
+    require(self.z_coef >= 0, f"loss.z_coef is {self.z_coef}; it cannot be "
+            "negative.")
 
 
 # What LoRA may update, by its name in the parameter tree.
@@ -120,6 +209,24 @@ class LoggingConfig:
   every: int = setting(20, "steps between metric lines")
   tensorboard: bool = setting(True, "write TensorBoard event files")
   wandb_project: str = setting("", "also log to this Weights & Biases project")
+  layer_norms: bool = setting(False, "also the norms of each layer's gradient "
+                              "and update")
+  profile_steps: str = setting("", "FIRST:END, steps whose trace for XProf and "
+                               "TensorBoard is written, such as 10:13")
+
+  def validate(self) -> None:
+    """Raises `ConfigError` for steps that are none."""
+    self.profiled()
+
+  def profiled(self) -> range:
+    """`profile_steps` as a range; raises `ConfigError` where it is none."""
+    if not self.profile_steps:
+      return range(0)
+    first, _, end = self.profile_steps.partition(":")
+    require(first.isdigit() and end.isdigit() and 0 < int(first) < int(end),
+            f"logging.profile_steps is {self.profile_steps!r}; it is "
+            "FIRST:END, such as 10:13 for steps 10, 11 and 12.")
+    return range(int(first), int(end))
 
 
 @dataclasses.dataclass(frozen=True)

@@ -26,8 +26,10 @@ from llm_jax.config_tree import flatten, to_dict
 _MAY_CHANGE = frozenset((
     "workdir", "num_steps", "eval_every", "eval_batches", "num_microbatches",
     "sample_prompts", "sample_tokens", "plateau_metric", "plateau_patience",
-    "plateau_min_delta", "attention", "remat", "scan_layers", "dry_run"))
-_GROUPS_MAY_CHANGE = frozenset(("logging", "checkpoint", "mesh", "rules"))
+    "plateau_min_delta", "attention", "context_attention", "remat",
+    "scan_layers", "dispatch", "chunk", "max_skipped", "dry_run"))
+_GROUPS_MAY_CHANGE = frozenset(("logging", "checkpoint", "mesh", "rules",
+                                "distributed"))
 # Of an executor only the number of tasks changes what is written.
 _NAMES_MAY_CHANGE = frozenset(f"executor.{name}" for name in (
     "kind", "workers", "partition", "time", "cpus_per_task",

@@ -60,8 +60,8 @@ def differences(saved: ModelConfig, wanted: ModelConfig) -> list[str]:
   How a model is run (sharding, remat, compute dtype) is not its architecture.
   """
   saved, wanted = to_dict(saved), to_dict(wanted)
-  how_it_runs = ("rules", "attention", "remat", "scan_layers", "compute_dtype",
-                  "cache_dtype")
+  how_it_runs = ("rules", "attention", "context_attention", "remat",
+                  "scan_layers", "compute_dtype", "cache_dtype")
   return [f"{name} ({saved[name]} there, {value} here)"
           for name, value in wanted.items()
           if saved[name] != value and name not in how_it_runs]
