@@ -134,7 +134,7 @@ def run(config: PretrainConfig) -> dict[str, Any]:
         evaluate(0)
       batches = pipeline.iterate(train, start.step)
       for step in range(start.step + 1, config.num_steps + 1):
-        batch = global_batch(next(batches), mesh, model.rules)
+        batch = global_batch(logger.next(batches), mesh, model.rules)
         state, metrics = step_fn(state, None, batch)
         logger.log(step, {**metrics, "learning_rate": schedule(step - 1)})
         last = step == config.num_steps

@@ -139,7 +139,7 @@ def run(config: SftConfig) -> dict[str, Any]:
       batches = pipeline.iterate(train, step)
       while (step < config.num_steps
              and plateau["stale"] < config.plateau_patience):
-        batch = global_batch(next(batches), mesh, model.rules)
+        batch = global_batch(logger.next(batches), mesh, model.rules)
         state, metrics = step_fn(state, start.frozen, batch)
         step += 1
         logger.log(step, {**metrics, "learning_rate": schedule(step - 1)})

@@ -10,8 +10,8 @@ from __future__ import annotations
 
 import math
 import time
-from collections.abc import Iterable, Mapping
-from typing import Any
+from collections.abc import Iterable, Iterator, Mapping
+from typing import Any, TypeVar
 
 from etils import epath
 import jax
@@ -20,8 +20,16 @@ from llm_jax.config import LoggingConfig
 from llm_jax.flops import peak_flops
 from llm_jax.metric_writers import (
     JsonlWriter, TensorBoardWriter, WandbWriter, format_line)
+from llm_jax.profiling import StepProfiler, device_memory
 
 Scalar = jax.Array | float
+Batch = TypeVar("Batch")
+
+# What two runs of the same thing do not share: how long it took, and on what.
+TIMINGS = ("seconds", "step_seconds", "data_wait_seconds", "tokens_per_second",
+           "mfu", "hbm_gib", "hbm_peak_gib", "hbm_limit_gib")
+# A share of waiting above this is told on the console.
+_NOTED_WAIT = 0.02
 
 
 class WeightedMeans:
@@ -56,16 +64,22 @@ class MetricLogger:
 
   `metrics.jsonl` holds one record for each logged step and one for each
   `write`: the metrics given, and `seconds` (wall-clock time in the run,
-  earlier starts included), `tokens_per_second` and `mfu` (share of the peak
-  operations of the devices), where they are known. `samples.jsonl` holds texts.
+  earlier starts included), `step_seconds` (of a step, on average since the last
+  record), `data_wait_seconds` (of these, how long the loop waited for its
+  batch), `tokens_per_second`, `mfu` (share of the peak operations of the
+  devices) and `hbm_gib`, `hbm_peak_gib` (memory of the fullest device), where
+  they are known. `samples.jsonl` holds texts.
 
-  The loop calls `log` after each dispatched step and `flush` before a
-  checkpoint, so that no step of the checkpoint is missing in the files:
+  The loop takes its batches through `next`, calls `log` after each dispatched
+  step, and `flush` before a checkpoint, so that no step of the checkpoint is
+  missing in the files:
 
     with MetricLogger(workdir, config.logging, num_steps=...) as logger:
       for step in range(start_step + 1, num_steps + 1):
-        state, metrics = train_step(...)
+        state, metrics = train_step(state, logger.next(batches))
         logger.log(step, metrics)
+
+  With `logging.profile_steps` it also writes a trace of these steps.
   """
 
   def __init__(self, workdir: epath.PathLike, config: LoggingConfig,
@@ -99,6 +113,11 @@ class MetricLogger:
     # the first step: compiling counts in neither, evaluations in the second.
     self._undisturbed: tuple[int, float] | None = None
     self._first: tuple[int, float] | None = None
+    self._data_wait = 0.0  # seconds, since `_undisturbed`
+    traced = config.profiled()
+    self._profiler = StepProfiler(
+        workdir, range(0) if jax.process_index() else
+        range(traced.start, min(traced.stop, num_steps + 1)), start_step)
     self._writers, self._samples, self._text = [], None, None
     self._started = time.monotonic()
     if jax.process_index():
@@ -122,6 +141,13 @@ class MetricLogger:
   def __exit__(self, *exc_info: object) -> None:
     self.close()
 
+  def next(self, batches: Iterator[Batch]) -> Batch:
+    """`next(batches)`; the time that it takes is `data_wait_seconds`."""
+    began = time.monotonic()
+    batch = next(batches)
+    self._data_wait += time.monotonic() - began
+    return batch
+
   def log(self, step: int, metrics: Mapping[str, Scalar]) -> None:
     """Takes the metrics of a step just dispatched; does not wait for it.
 
@@ -129,6 +155,7 @@ class MetricLogger:
     the last, every `config.every`).
     """
     pending, self._pending = self._pending, (step, metrics)
+    self._profiler.dispatched(step, metrics)
     if pending:
       self._finish(*pending)
 
@@ -138,26 +165,35 @@ class MetricLogger:
     due = step in (1, self._num_steps) or step % self._every == 0
     if due and self._writers:
       record = {k: float(v) for k, v in jax.device_get(dict(metrics)).items()}
-      shown = {k: record[k] for k in self._console if k in record}
       rates = self._rates(step, now)
-      self._write(step, now, record | rates)
+      shown = {k: record[k] for k in self._console if k in record}
+      shown |= {k: rates[k] for k in ("tokens_per_second", "mfu")
+                if k in rates}
+      if rates and (waited := rates["data_wait_seconds"]
+                    / rates["step_seconds"]) > _NOTED_WAIT:
+        shown["data_wait_share"] = waited
+      self._write(step, now, record | rates | device_memory())
       eta = None
       if self._first and step > self._first[0]:
         eta = ((self._num_steps - step) * (now - self._first[1])
                / (step - self._first[0]))
-      print(format_line(step, self._num_steps, shown | rates,
-                        eta_seconds=eta), flush=True)
+      print(format_line(step, self._num_steps, shown, eta_seconds=eta),
+            flush=True)
     if due or self._undisturbed is None:
-      self._undisturbed = (step, now)
+      self._undisturbed, self._data_wait = (step, now), 0.0
     self._first = self._first or (step, now)
 
   def _rates(self, step: int, now: float) -> dict[str, float]:
-    if not (self._undisturbed and self._tokens_per_step):
+    if not self._undisturbed:
       return {}
     since_step, since = self._undisturbed
-    rate = ((step - since_step) * self._tokens_per_step
-            / max(now - since, 1e-9))
-    rates = {"tokens_per_second": rate}
+    steps, seconds = step - since_step, max(now - since, 1e-9)
+    rates = {"step_seconds": seconds / steps,
+             "data_wait_seconds": self._data_wait / steps}
+    if not self._tokens_per_step:
+      return rates
+    rate = steps * self._tokens_per_step / seconds
+    rates["tokens_per_second"] = rate
     if self._flops_share:
       rates["mfu"] = rate * self._flops_share
     return rates
@@ -204,6 +240,7 @@ class MetricLogger:
 
   def close(self) -> None:
     """Flushes and closes the files."""
+    self._profiler.close()
     self.flush()
     for writer in [*self._writers, *([self._samples] if self._samples else [])]:
       writer.close()

@@ -17,7 +17,7 @@ LAYERS = (
     ("config_tree", "host_memory"),
     ("config_flags",),
     ("sharding",),
-    ("flops", "metric_writers", "metrics", "paths", "run_record",
+    ("flops", "metric_writers", "metrics", "paths", "profiling", "run_record",
      "workdir"),
     ("tokenizer",),
     ("model",),

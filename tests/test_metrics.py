@@ -27,8 +27,7 @@ def logged(path):
 
 
 def without_times(records):
-  timing = ("seconds", "tokens_per_second", "mfu")
-  return [{k: v for k, v in record.items() if k not in timing}
+  return [{k: v for k, v in record.items() if k not in metrics.TIMINGS}
           for record in records]
 
 
@@ -77,6 +76,14 @@ def test_losses_are_read_back_bit_for_bit(tmp_path):
   np.testing.assert_array_equal(np.array(read), losses)
 
 
+class Clock:
+  """A clock that goes only when told to."""
+
+  def __init__(self, monkeypatch):
+    self.now = 100.0
+    monkeypatch.setattr(metrics.time, "monotonic", lambda: self.now)
+
+
 def run(workdir, start, stop, num_steps=8):
   """Steps start+1..stop; a validation with a sample at steps 3 and 6."""
   with metrics.MetricLogger(workdir, QUIET, num_steps, start) as logger:
@@ -106,20 +113,46 @@ def test_a_run_from_step_0_begins_its_files_anew(tmp_path):
   assert steps == [1, 2]
 
 
+def test_waiting_for_data_is_told(tmp_path, monkeypatch, capsys):
+  clock = Clock(monkeypatch)
+
+  def batches():
+    while True:
+      clock.now += 0.3
+      yield "batch"
+
+  config, found = LoggingConfig(every=5, tensorboard=False), []
+  source = batches()
+  with metrics.MetricLogger(tmp_path, config, 10) as logger:
+    for step in range(1, 11):
+      found.append(logger.next(source))
+      logger.log(step, {"loss": 2.5})
+      clock.now += 0.7
+  assert found == ["batch"] * 10
+  records = {r["step"]: r for r in logged(tmp_path / "metrics.jsonl")}
+  assert "step_seconds" not in records[1]  # it compiled
+  assert records[5]["step_seconds"] == pytest.approx(1.0)
+  assert records[5]["data_wait_seconds"] == pytest.approx(0.3)
+  assert "data_wait_share 0.3000" in capsys.readouterr().out
+
+
+def test_no_word_of_waiting_where_there_was_none(tmp_path, monkeypatch, capsys):
+  clock = Clock(monkeypatch)
+  with metrics.MetricLogger(tmp_path, QUIET, 3) as logger:
+    for step in range(1, 4):
+      logger.next(iter([0]))
+      logger.log(step, {"loss": 2.5})
+      clock.now += 1.0
+  assert logged(tmp_path / "metrics.jsonl")[-1]["data_wait_seconds"] == 0
+  assert "data_wait" not in capsys.readouterr().out
+
+
 def test_an_evaluation_comes_after_its_step(tmp_path):
   run(tmp_path, 0, 4)
   got = without_times(logged(tmp_path / "metrics.jsonl"))
   assert got[2:4] == [{"step": 3, "loss": 1 / 3}, {"step": 3, "val_loss": 3.0}]
   assert logged(tmp_path / "samples.jsonl") == [
       {"step": 3, "prompt": "", "text": "né\n"}]
-
-
-class Clock:
-  """A clock that goes only when told to."""
-
-  def __init__(self, monkeypatch):
-    self.now = 100.0
-    monkeypatch.setattr(metrics.time, "monotonic", lambda: self.now)
 
 
 def test_rates_leave_out_compiling_and_evaluations(tmp_path, monkeypatch,

@@ -15,6 +15,7 @@ import numpy as np
 import pytest
 
 from llm_jax.config import TokenizerConfig
+from llm_jax.metrics import TIMINGS
 from llm_jax.tokenizer.bpe import train_bpe
 from llm_jax.training.checkpoints import load_params
 
@@ -24,7 +25,7 @@ KILL = {"pretrain": "step 6", "sft": "save 8", "rl": "step 7"}
 WORDS = ("the of a model language text token learns reads writes long short "
          "green tree river stone over under because and then never").split()
 # Time is what an interrupted run cannot repeat.
-TIMES = ("seconds", "tokens_per_second", "mfu", "seconds_rollout")
+TIMES = (*TIMINGS, "seconds_rollout")
 
 
 def make_data(directory):

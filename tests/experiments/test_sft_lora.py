@@ -18,6 +18,7 @@ from llm_jax.config import (
     CheckpointConfig, ConfigError, LoraConfig, ModelConfig, OptimizerConfig,
     RlConfig, SftConfig, TokenizerConfig)
 from llm_jax.convert.pretrained import load_pretrained
+from llm_jax.metrics import TIMINGS
 from llm_jax.model.lora import attach, count_lora
 from llm_jax.model.params import init_params
 from llm_jax.model.transformer import forward
@@ -222,8 +223,8 @@ def test_killed_and_resumed_is_bit_identical(data):
 
   def losses(run):
     lines = (run / "metrics.jsonl").read_text().splitlines()
-    return [{k: v for k, v in json.loads(line).items() if k not in (
-        "seconds", "tokens_per_second", "mfu")} for line in lines]
+    return [{k: v for k, v in json.loads(line).items() if k not in TIMINGS}
+            for line in lines]
   assert losses(killed) == losses(whole)
   assert len(losses(whole)) > NUM_STEPS
   adapters = [load_params(str(run))[0] for run in (whole, killed)]
