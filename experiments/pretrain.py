@@ -58,7 +58,7 @@ def run(config: PretrainConfig) -> dict[str, Any]:
   from llm_jax.inference.completions import complete
   from llm_jax.metrics import MetricLogger
   from llm_jax.model.params import count_params
-  from llm_jax.sharding import global_batch, make_mesh
+  from llm_jax.sharding import global_batch, make_mesh, process_rows
   from llm_jax.training import results, startup
   from llm_jax.training.checkpoints import TOKENIZER, Checkpointer
   from llm_jax.training.losses import language_model_loss
@@ -74,7 +74,7 @@ def run(config: PretrainConfig) -> dict[str, Any]:
   mesh = make_mesh(config.mesh)
   startup.check_run(config, model, mesh)
   layout = (config.seq_len, config.batch_size, config.seed,
-            jax.process_index(), jax.process_count())
+            process_rows(mesh, model.rules, config.batch_size))
   train = pipeline.mixture_dataset(
       [(source.shards, source.share) for source in sources], *layout)
   # A corpus may hold nothing out; then only the samples show how it goes.

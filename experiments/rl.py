@@ -102,7 +102,7 @@ def run(config: RlConfig) -> dict[str, Any]:
         rollouts, texts = rollout(state.params, environment, tokenizer, step,
                                   model, config)
         sampled = time.monotonic()
-        batch = global_batch(rollouts.batch(), mesh, model.rules)
+        batch = global_batch(rollouts.batch(), mesh, model.rules, whole=True)
         for _ in range(config.updates_per_rollout):
           state, metrics = step_fn(state, reference, batch)
         metrics |= rollouts.metrics(config.group_size)

@@ -57,7 +57,7 @@ def run(config: SftConfig) -> dict[str, Any]:
   from llm_jax.flops import flops_per_token
   from llm_jax.metrics import MetricLogger
   from llm_jax.model.lora import attach
-  from llm_jax.sharding import global_batch, make_mesh
+  from llm_jax.sharding import global_batch, make_mesh, process_rows
   from llm_jax.tokenizer.loading import load_tokenizer
   from llm_jax.training import adapters, results, startup
   from llm_jax.training.checkpoints import (
@@ -85,8 +85,8 @@ def run(config: SftConfig) -> dict[str, Any]:
   def dataset(chosen, train):
     return pipeline.conversations_dataset(
         render_all(chosen, tokenizer), config.seq_len, config.batch_size,
-        config.seed, jax.process_index(), jax.process_count(), train=train,
-        overlong=config.data.overlong)
+        config.seed, process_rows(mesh, model.rules, config.batch_size),
+        train=train, overlong=config.data.overlong)
 
   train = dataset(conversations["train"], True)
   validation = {kind: dataset([c for c in conversations["validation"]

@@ -18,8 +18,9 @@ class Rules:
   The names on the left are those of `ParamSpec.axes` and of `shard(...)`; a
   misspelt one is an AttributeError at trace time, not a silent replication.
   """
-  batch: tuple[str, ...] = setting(("data", "fsdp"), "rows of a batch")
-  seq: tuple[str, ...] = setting((), "time, in activations")
+  batch: tuple[str, ...] = setting(("data", "fsdp", "expert"),
+                                   "rows of a batch")
+  seq: tuple[str, ...] = setting(("context",), "time, in activations")
   act_embed: tuple[str, ...] = setting((), "embedding, in activations")
   act_vocab: tuple[str, ...] = setting(("tensor",), "vocabulary, in logits")
   vocab: tuple[str, ...] = setting(("tensor",), "vocabulary, in weights")

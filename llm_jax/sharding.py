@@ -7,6 +7,15 @@ notebook without one.
 
 Collectives are inserted by GSPMD, hence `AxisType.Auto`: it is given explicitly
 because `jax.make_mesh` defaults to Explicit in recent releases.
+
+Where devices are joined by two networks (TPU slices, or processes, over the
+data-centre network; the chips of one over their own) the mesh is hybrid: its
+data and fsdp axes are longer by the number of slices, and neighbours on the
+other axes are always of one slice.
+
+Which rows of a batch a process reads follows from the mesh: those that its
+devices hold. Processes that share rows, as under a tensor axis longer than a
+process, read the same ones.
 """
 
 from __future__ import annotations
@@ -16,6 +25,7 @@ import math
 from typing import Any
 
 import jax
+from jax.experimental import mesh_utils
 from jax.sharding import AxisType, Mesh, NamedSharding, PartitionSpec
 import numpy as np
 
@@ -28,12 +38,15 @@ def make_mesh(config: MeshConfig, devices: list[Any] | None = None) -> Mesh:
   """Builds the mesh of `config` over `devices` (default: all of them).
 
   Raises:
-    ConfigError: the sizes do not multiply to the number of devices.
+    ConfigError: the sizes do not multiply to the number of devices, or the
+      devices are not in as many slices as `config` says.
   """
   config.validate()
   devices = jax.devices() if devices is None else devices
+  dcn_sizes = tuple(getattr(config, f"dcn_{axis}", 1) for axis in MESH_AXES)
+  slices = math.prod(dcn_sizes)
   sizes = {axis: getattr(config, axis) for axis in MESH_AXES}
-  known = math.prod(s for s in sizes.values() if s != -1)
+  known = slices * math.prod(s for s in sizes.values() if s != -1)
   for axis, size in sizes.items():
     if size == -1:
       require(len(devices) % known == 0,
@@ -41,13 +54,39 @@ def make_mesh(config: MeshConfig, devices: list[Any] | None = None) -> Mesh:
               f"{known} devices, which does not divide the {len(devices)} "
               "there are.")
       sizes[axis] = len(devices) // known
-  total = math.prod(sizes.values())
+  total = slices * math.prod(sizes.values())
   require(total == len(devices),
           "the mesh " + " x ".join(f"{a}={s}" for a, s in sizes.items()) +
+          (f" in {slices} slices" if slices > 1 else "") +
           f" wants {total} devices, but there are {len(devices)}; set one axis "
           "to -1 to take the rest.")
-  return jax.make_mesh(tuple(sizes.values()), MESH_AXES, devices=devices,
-                       axis_types=(AxisType.Auto,) * len(MESH_AXES))
+  return Mesh(_device_array(tuple(sizes.values()), dcn_sizes, devices),
+              MESH_AXES, axis_types=(AxisType.Auto,) * len(MESH_AXES))
+
+
+def _device_array(sizes: tuple[int, ...], dcn_sizes: tuple[int, ...],
+                  devices: list[Any]) -> np.ndarray:
+  """Devices at their places: [dcn * size of each axis]."""
+  slices = math.prod(dcn_sizes)
+  found = len({getattr(d, "slice_index", 0) for d in devices})
+  processes = len({d.process_index for d in devices})
+  if slices == 1:
+    require(found == 1, f"the devices are in {found} slices; set "
+            f"--mesh.dcn_data={found} (or mesh.dcn_fsdp), so that only these "
+            "axes cross the data-centre network.")
+    return mesh_utils.create_device_mesh(sizes, devices)
+  if slices in (found, processes):
+    return mesh_utils.create_hybrid_device_mesh(
+        sizes, dcn_sizes, devices, process_is_granule=slices != found)
+  require(found == 1 and devices[0].platform == "cpu",
+          f"mesh.dcn_data x mesh.dcn_fsdp is {slices}, but the devices are in "
+          f"{found} slice(s) of {processes} process(es); set it to the number "
+          "of slices.")
+  # No network is between the parts of one host: blocks stand for slices.
+  blocks = np.empty(slices, object)
+  for i, block in enumerate(np.split(np.array(devices), slices)):
+    blocks[i] = block.reshape(sizes)
+  return np.block(blocks.reshape(dcn_sizes).tolist())
 
 
 def partition_spec(axes: tuple[str | None, ...], rules: Rules) -> PartitionSpec:
@@ -56,11 +95,28 @@ def partition_spec(axes: tuple[str | None, ...], rules: Rules) -> PartitionSpec:
       *(getattr(rules, axis) or None if axis else None for axis in axes))
 
 
+def fitting_spec(shape: tuple[int, ...], axes: tuple[str | None, ...],
+                 rules: Rules, mesh: Any) -> PartitionSpec:
+  """`partition_spec`, where a dimension that its mesh axes do not divide stays
+  whole: a single token under a context axis, a batch of one."""
+  def whole(size, axis):
+    return axis is None or size % math.prod(
+        mesh.shape[name] for name in getattr(rules, axis))
+  return partition_spec(tuple(
+      None if whole(size, axis) else axis
+      for size, axis in zip(shape, axes, strict=True)), rules)
+
+
 def shard(x: jax.Array, *axes: str | None, rules: Rules) -> jax.Array:
-  """Constrains `x` to the rules; returns it unchanged without a mesh."""
-  if jax.sharding.get_abstract_mesh().empty:
+  """Constrains `x` to the rules; returns it unchanged without a mesh.
+
+  A dimension that is not divisible stays whole, as `fitting_spec` has it.
+  """
+  mesh = jax.sharding.get_abstract_mesh()
+  if mesh.empty:
     return x
-  return jax.lax.with_sharding_constraint(x, partition_spec(axes, rules))
+  return jax.lax.with_sharding_constraint(
+      x, fitting_spec(x.shape, axes, rules, mesh))
 
 
 def check_rules(rules: Rules) -> None:
@@ -84,6 +140,19 @@ def check_batch(batch_size: int, num_microbatches: int, mesh: Mesh,
           f"multiple of {ways * num_microbatches}.")
 
 
+def check_context(seq_len: int, mesh: Mesh, rules: Rules) -> None:
+  """Raises `ConfigError` where rows cannot be split over the context axis.
+
+  Every device of the axis has two pieces of a row, one from its beginning and
+  one from its end, as later tokens attend to more (model/context_attention.py).
+  """
+  ways = math.prod(mesh.shape[axis] for axis in rules.seq)
+  require(ways == 1 or seq_len % (2 * ways) == 0,
+          f"seq_len={seq_len} is not divisible by {2 * ways}, twice the "
+          f"{ways} devices that mesh axes {' x '.join(rules.seq)} split a row "
+          f"over; choose a multiple of {2 * ways}.")
+
+
 def check_params(specs: Any, mesh: Mesh, rules: Rules) -> None:
   """Raises `ConfigError` where a tensor cannot be split as the rules say.
 
@@ -104,10 +173,48 @@ def check_params(specs: Any, mesh: Mesh, rules: Rules) -> None:
               f"leave this axis whole with --model.rules.{axis}=''.")
 
 
-def global_batch(batch: dict[str, np.ndarray], mesh: Mesh,
-                 rules: Rules) -> dict[str, jax.Array]:
-  """Joins each process's rows [b, ...] into global arrays [B, ...]."""
+def process_rows(mesh: Mesh, rules: Rules, batch_size: int) -> np.ndarray:
+  """Numbers, ascending, of the rows of a global batch that this process reads.
+
+  Those that its devices hold; other processes may hold the same.
+
+  Args:
+    mesh: the devices.
+    rules: logical axis -> mesh axes.
+    batch_size: rows of the global batch (B).
+  """
+  sharding = NamedSharding(mesh, PartitionSpec(rules.batch or None))
+  held = sharding.addressable_devices_indices_map((batch_size,)).values()
+  return np.unique(np.concatenate(
+      [np.arange(batch_size)[index] for index in held]))
+
+
+def global_batch(batch: dict[str, np.ndarray], mesh: Mesh, rules: Rules, *,
+                 whole: bool = False) -> dict[str, jax.Array]:
+  """Makes global arrays [B, ...] of the rows that this process has read.
+
+  The second axis, where there is one, is time and split by the rules for it.
+
+  Args:
+    batch: arrays [b, ...] of the rows `process_rows`, in that order.
+    mesh: the devices.
+    rules: logical axis -> mesh axes.
+    whole: `batch` has all B rows instead, the same in every process.
+  """
+  ways = math.prod(mesh.shape[axis] for axis in rules.batch)
+  ways_held = len(process_rows(mesh, rules, ways))
+
   def put(x):
-    spec = PartitionSpec(rules.batch, *([None] * (x.ndim - 1)))
-    return jax.make_array_from_process_local_data(NamedSharding(mesh, spec), x)
+    num_rows = len(x) if whole else len(x) * ways // ways_held
+    rows = (np.arange(num_rows) if whole
+            else process_rows(mesh, rules, num_rows))
+    shape = (num_rows, *x.shape[1:])
+    axes = ("batch", "seq")[:x.ndim] + (None,) * (x.ndim - 2)
+    spec = fitting_spec(shape, axes, rules, mesh)
+
+    def read(index):
+      first, end, _ = index[0].indices(num_rows)
+      here = slice(*np.searchsorted(rows, (first, end)))
+      return x[(here, *index[1:])]
+    return jax.make_array_from_callback(shape, NamedSharding(mesh, spec), read)
   return {name: put(x) for name, x in batch.items()}

@@ -8,8 +8,9 @@ holds was fixed by `packing.py`, so the order is decided by the seed alone:
 `dataset[n]` can be asked for any n at any time, the state of the data is the
 integer n, and a restarted run needs nothing else.
 
-With several processes each reads its own rows of the global batch: process p
-of P has rows p·B/P to (p + 1)·B/P. The global batch is the same for every P.
+With several processes each reads those rows of the global batch that its own
+devices hold (`sharding.process_rows`). The global batch is the same however
+many processes there are.
 
 A batch is a dict of arrays [B, T]:
 
@@ -53,8 +54,9 @@ class Rows(Protocol):
 
 
 def pretrain_dataset(shards: TokenShards, split: str, seq_len: int,
-                     batch_size: int, seed: int = 0, process_index: int = 0,
-                     process_count: int = 1) -> grain.MapDataset:
+                     batch_size: int, seed: int = 0,
+                     process_rows: np.ndarray | None = None
+                     ) -> grain.MapDataset:
   """Windows of a split of token shards.
 
   Args:
@@ -64,16 +66,15 @@ def pretrain_dataset(shards: TokenShards, split: str, seq_len: int,
     seq_len: tokens of a row (T).
     batch_size: rows of the global batch (B).
     seed: the order of the rows.
-    process_index: which process this is.
-    process_count: how many there are; each gets B / process_count rows.
+    process_rows: numbers of the rows of a batch that this process reads, of
+      `sharding.process_rows`; None: all.
 
   Returns:
     A dataset whose item n is this process's part of batch n, as described at
     the top of this file.
 
   Raises:
-    ConfigError: the split is shorter than one context, or the batch cannot be
-      shared out.
+    ConfigError: the split is shorter than one context.
   """
   stream = shards.tokens(split)
   if split == "train":
@@ -84,12 +85,13 @@ def pretrain_dataset(shards: TokenShards, split: str, seq_len: int,
             "make the shards again.")
   rows = WindowRows(stream, shards.endoftext_id, seq_len)
   return _batches(rows, _numbers(rows, batch_size, seed, split == "train"),
-                  batch_size, process_index, process_count)
+                  batch_size, process_rows)
 
 
 def mixture_dataset(parts: Sequence[tuple[TokenShards, float]], seq_len: int,
-                    batch_size: int, seed: int = 0, process_index: int = 0,
-                    process_count: int = 1) -> grain.MapDataset:
+                    batch_size: int, seed: int = 0,
+                    process_rows: np.ndarray | None = None
+                    ) -> grain.MapDataset:
   """Training windows of several token shards, in shares.
 
   Rows of the parts alternate in a fixed pattern, so that any stretch of the
@@ -98,14 +100,13 @@ def mixture_dataset(parts: Sequence[tuple[TokenShards, float]], seq_len: int,
 
   Args:
     parts: (shards, share) pairs; shares are relative to each other.
-    seq_len, batch_size, seed, process_index, process_count: as above.
+    seq_len, batch_size, seed, process_rows: as above.
 
   Returns:
     A dataset without end, as `pretrain_dataset`; of one part, the same.
 
   Raises:
-    ConfigError: a split is shorter than one context, or the batch cannot be
-      shared out.
+    ConfigError: a split is shorter than one context.
   """
   all_rows = []
   for shards, _ in parts:
@@ -119,12 +120,12 @@ def mixture_dataset(parts: Sequence[tuple[TokenShards, float]], seq_len: int,
       for i, (first, part) in enumerate(zip(rows.first_rows, all_rows))]
   mixed = (numbers[0] if len(numbers) == 1 else grain.MapDataset.mix(
       numbers, [share for _, share in parts]))
-  return _batches(rows, mixed, batch_size, process_index, process_count)
+  return _batches(rows, mixed, batch_size, process_rows)
 
 
 def conversations_dataset(conversations: Sequence[packing.Rendered],
                           seq_len: int, batch_size: int, seed: int = 0,
-                          process_index: int = 0, process_count: int = 1, *,
+                          process_rows: np.ndarray | None = None, *,
                           train: bool = True, overlong: str = "error",
                           report: Callable[[str], None] = print
                           ) -> grain.MapDataset:
@@ -132,7 +133,7 @@ def conversations_dataset(conversations: Sequence[packing.Rendered],
 
   Args:
     conversations: (ids, loss_mask) pairs of `render_conversation`.
-    seq_len, batch_size, seed, process_index, process_count: as above.
+    seq_len, batch_size, seed, process_rows: as above.
     train: without end and shuffled each epoch, or once and in order.
     overlong: "error" or "trim", see `packing.fit_conversations`.
     report: told how full the rows are, and what was trimmed.
@@ -141,8 +142,7 @@ def conversations_dataset(conversations: Sequence[packing.Rendered],
     A dataset of batches, as `pretrain_dataset`.
 
   Raises:
-    ConfigError: a conversation that does not fit, none at all, or a batch that
-      cannot be shared out.
+    ConfigError: a conversation that does not fit, or none at all.
   """
   fitting, trimmed, left_out = packing.fit_conversations(
       conversations, seq_len, overlong)
@@ -154,7 +154,7 @@ def conversations_dataset(conversations: Sequence[packing.Rendered],
              f"{left_out:,} left out because none does")
   report(line)
   return _batches(rows, _numbers(rows, batch_size, seed, train), batch_size,
-                  process_index, process_count)
+                  process_rows)
 
 
 def iterate(dataset: grain.MapDataset, start_step: int = 0
@@ -309,13 +309,9 @@ def _numbers(rows: Rows, batch_size: int, seed: int, endless: bool
 
 
 def _batches(rows: Rows, numbers: grain.MapDataset, batch_size: int,
-             process_index: int, process_count: int) -> grain.MapDataset:
-  """Batches and slices the numbers of rows, then reads them."""
-  require(batch_size % process_count == 0, f"batch_size={batch_size} is not "
-          f"divisible by the {process_count} processes; each must get the same "
-          "number of rows.")
-  share = batch_size // process_count
-  mine = slice(process_index * share, (process_index + 1) * share)
+             process_rows: np.ndarray | None) -> grain.MapDataset:
+  """Batches the numbers of rows, chooses this process's, and reads them."""
+  mine = slice(None) if process_rows is None else process_rows
 
   def read(numbers_B: np.ndarray) -> Batch:
     return rows.read(numbers_B[mine])

@@ -9,8 +9,10 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterator, Sequence
+from typing import Any
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 
 from llm_jax.config import ModelConfig, require
@@ -28,15 +30,12 @@ def sum_nll(params: Params, batches: Iterator[Batch],
   Args:
     params: model parameters, on the ambient mesh where there is one.
     batches: dicts of [B, T] arrays, as `llm_jax/data/pipeline.py` makes them:
-      this process's rows where there is a mesh.
+      where there is a mesh, the rows `sharding.process_rows` of this process.
     model: the model.
   """
-  mesh = jax.sharding.get_mesh()
   nll, tokens = [], []
   for batch in batches:
-    if not mesh.empty:
-      batch = global_batch(batch, mesh, model.rules)
-    loss_sum, weight = _nll(params, batch, model)
+    loss_sum, weight = _nll(params, _placed(batch, model), model)
     nll.append(loss_sum)
     tokens.append(weight)
   # Read at the end, so that no step waits; added up in float64.
@@ -71,12 +70,17 @@ def evaluate_bits_per_byte(params: Params, dataset: Sequence[Batch],
   nll, tokens = sum_nll(params, (dataset[i] for i in range(count)), model)
   if count < len(dataset):
     # All batches are full but for the last, so the total needs no pass.
-    full, last = dataset[0]["loss_mask"].size, dataset[len(dataset) - 1]
-    total = (len(dataset) - 1) * full + last["loss_mask"].sum()
-    seen = sum(dataset[i]["loss_mask"].sum() for i in range(count))
-    num_bytes = num_bytes * float(seen) / float(total)
+    last_BT = _placed(dataset[len(dataset) - 1], model)["loss_mask"]
+    total = (len(dataset) - 1) * last_BT.size + float(jnp.sum(last_BT))
+    num_bytes = num_bytes * tokens / total
   require(tokens > 0, "the validation text has no token to predict; give more.")
   return nll / math.log(2) / num_bytes
+
+
+def _placed(batch: Batch, model: ModelConfig) -> dict[str, Any]:
+  """The global batch, on the ambient mesh where there is one."""
+  mesh = jax.sharding.get_mesh()
+  return batch if mesh.empty else global_batch(batch, mesh, model.rules)
 
 
 def _nll_step(params, batch, model):

@@ -15,7 +15,8 @@ from llm_jax.flops import flops_per_token
 from llm_jax.model.lora import lora_specs
 from llm_jax.model.params import (
     Params, count_params, param_specs, param_table)
-from llm_jax.sharding import check_batch, check_params, check_rules
+from llm_jax.sharding import (
+    check_batch, check_context, check_params, check_rules)
 from llm_jax.paths import as_path
 from llm_jax.training.adapters import Adapter
 from llm_jax.training.checkpoints import (
@@ -42,6 +43,7 @@ def check_run(config: TrainRunConfig, model: ModelConfig, mesh: Any,
   check_rules(model.rules)
   check_batch(num_rows or config.batch_size, config.num_microbatches, mesh,
               model.rules)
+  check_context(config.seq_len, mesh, model.rules)
   check_params(param_specs(model), mesh, model.rules)
   if config.init_from and not saved_steps(as_path(config.workdir)):
     check_architecture(config.init_from, model)

@@ -99,12 +99,12 @@ def test_a_batch_is_a_function_of_seed_and_number(sources):
 
 @pytest.mark.parametrize("count", [2, 5])
 def test_processes_share_the_global_batch(sources, count):
-  def dataset(index, of):
+  def dataset(rows):
     return pipeline.mixture_dataset(
-        parts(sources, web=0.7, books=0.3), SEQ_LEN, BATCH, 1, index, of)
+        parts(sources, web=0.7, books=0.3), SEQ_LEN, BATCH, 1, rows)
   for n in (0, 7):
-    whole = dataset(0, 1)[n]
-    pieces = [dataset(index, count)[n] for index in range(count)]
+    whole = dataset(None)[n]
+    pieces = [dataset(rows)[n] for rows in np.split(np.arange(BATCH), count)]
     for name, array in whole.items():
       np.testing.assert_array_equal(
           array, np.concatenate([piece[name] for piece in pieces]))
