@@ -19,7 +19,10 @@ Kinds, all with the same numbers up to rounding:
   blockwise  blocks of queries against the keys they can see; neither computes
              nor stores the upper triangle, forwards or backwards; for CPU
   jax        `jax.nn.dot_product_attention`; cuDNN's kernel where it applies
-  auto       blockwise on CPU, jax elsewhere
+  splash     the Pallas kernel for TPU, in `model/splash_attention.py`
+  auto       what suits the platform that it runs on: blockwise on CPU, splash
+             on TPU, on GPU jax, but blockwise where cuDNN has no kernel and
+             [T, T] would be large
 """
 
 from __future__ import annotations
@@ -29,22 +32,33 @@ import math
 from typing import Any
 
 import jax
+from jax.ad_checkpoint import checkpoint_name
 import jax.numpy as jnp
 
-from llm_jax.model.layers import softcap as cap
+from llm_jax.config import Rules
+from llm_jax.model.layers import platform, softcap as cap
 from llm_jax.model.quantization import Int8
+from llm_jax.model.splash_attention import splash_attention
+
+# What `remat=attention` keeps of a layer, by `checkpoint_name`.
+SAVED = "attention"
+# Up to here [T, T] is small enough to hold, and one product beats many.
+_SHORT = 1024
 
 # Blocks below 64 leave the matrix products too small to run at full speed;
 # above 128 too much of the masked triangle is computed.
 _MIN_BLOCK = 64
 # A longer sequence gets longer blocks, as each block is compiled by itself.
 _MAX_BLOCKS = 16
+# Rows of a block whose scores exist at once.
+_MAX_ROWS = 128
 
 
 def self_attention(
     q_BTNH: jax.Array, k_BTKH: jax.Array, v_BTKH: jax.Array, *,
     segment_ids_BT: jax.Array | None = None, kind: str = "auto",
     window: int = 0, softcap: float = 0.0, scale: float = 0.0,
+    rules: Rules = Rules(),
 ) -> jax.Array:
   """Causal attention of a sequence to itself.
 
@@ -54,10 +68,11 @@ def self_attention(
     v_BTKH: values; their heads may be of another size than those of q and k.
     segment_ids_BT: tokens attend within their own id only. Padding is a
       segment like any other, so that its rows are finite.
-    kind: auto | reference | blockwise | jax.
+    kind: auto | reference | blockwise | jax | splash.
     window: tokens that a query sees, its own included; 0: all before it.
-    softcap: bound of the scores; 0: none. `jax` has none and runs `reference`.
+    softcap: bound of the scores; 0: none. `jax` has none and runs `blockwise`.
     scale: multiplies q kᵀ; 0: 1/√H.
+    rules: how a mesh splits rows and heads; `splash` has to know.
 
   Returns:
     out_BTNH, of the dtype of the queries and the size of the values.
@@ -67,20 +82,50 @@ def self_attention(
   """
   scale = scale or 1 / math.sqrt(q_BTNH.shape[-1])
   if kind == "auto":
-    kind = "blockwise" if jax.default_backend() == "cpu" else "jax"
+    kind = _suited(q_BTNH, segment_ids_BT, softcap)
+  if kind == "jax" and softcap:
+    kind = "blockwise"
+  if kind == "splash":
+    return splash_attention(
+        q_BTNH, k_BTKH, v_BTKH, segment_ids_BT=segment_ids_BT, window=window,
+        softcap=softcap, scale=scale, rules=rules, saved_name=SAVED)
   if kind == "blockwise":
     return _blockwise(q_BTNH, k_BTKH, v_BTKH, segment_ids_BT, window, softcap,
                       scale)
-  if kind == "jax" and not softcap:
-    return _jax_self(q_BTNH, k_BTKH, v_BTKH, segment_ids_BT, window, scale)
-  if kind not in ("reference", "jax"):
+  if kind == "jax":
+    return checkpoint_name(
+        _jax_self(q_BTNH, k_BTKH, v_BTKH, segment_ids_BT, window, scale),
+        SAVED)
+  if kind != "reference":
     raise ValueError(f"Unknown attention kind {kind!r}; choose one of auto, "
-                     "reference, blockwise, jax.")
+                     "reference, blockwise, jax, splash.")
   T = q_BTNH.shape[1]
-  mask_BTS = _causal_mask(0, T, 0, segment_ids_BT, window)
-  return _attend(_group_heads(q_BTNH, k_BTKH.shape[2]),
-                 k_BTKH.swapaxes(1, 2), v_BTKH.swapaxes(1, 2), mask_BTS,
-                 softcap, scale).astype(q_BTNH.dtype)
+  mask_BTS = _causal_mask(0, T, 0, T, segment_ids_BT, segment_ids_BT, window)
+  out_BTNH = _attend(_group_heads(q_BTNH, k_BTKH.shape[2]),
+                     k_BTKH.swapaxes(1, 2), v_BTKH.swapaxes(1, 2), mask_BTS,
+                     softcap, scale)
+  return checkpoint_name(out_BTNH.astype(q_BTNH.dtype), SAVED)
+
+
+def _suited(q_BTNH, segment_ids_BT, softcap):
+  """The kind that `auto` is, on the platform that this will run on."""
+  T, where = q_BTNH.shape[1], platform()
+  if where == "tpu":
+    # The kernel's sums are float32, and its blocks have 128 rows.
+    short = T < 128 or q_BTNH.dtype == jnp.float64
+    return ("blockwise" if softcap else "jax") if short else "splash"
+  if where == "gpu" and (T <= _SHORT or _has_cudnn(q_BTNH, segment_ids_BT)):
+    return "jax"
+  return "blockwise"
+
+
+def _has_cudnn(q_BTNH, segment_ids_BT):
+  """Whether cuDNN has a kernel: a mask of segments is added to the scores,
+  which wants an even number of them."""
+  T, H = q_BTNH.shape[1], q_BTNH.shape[3]
+  return (platform() == "gpu" and H % 8 == 0 and H <= 128
+          and q_BTNH.dtype in (jnp.bfloat16, jnp.float16)
+          and (segment_ids_BT is None or T % 2 == 0))
 
 
 def cached_attention(
@@ -138,24 +183,28 @@ def _jax_self(q_BTNH, k_BTKH, v_BTKH, segment_ids_BT, window, scale):
   Its softmax is float32 even where the queries are float64. Values of smaller
   heads are padded to the keys' size, which it wants.
   """
-  H, V = q_BTNH.shape[-1], v_BTKH.shape[-1]
-  cudnn = (jax.default_backend() == "gpu" and H % 8 == 0 and H <= 128
-           and q_BTNH.dtype in (jnp.bfloat16, jnp.float16))
+  T, H, V = *q_BTNH.shape[1::2], v_BTKH.shape[-1]
   mask_B1TT = None
   if segment_ids_BT is not None:
-    mask_B1TT = _same_segment(segment_ids_BT, segment_ids_BT)[:, None]
+    # One mask holds all: cuDNN is not asked to have a window beside it.
+    mask_B1TT = _causal_mask(0, T, 0, T, segment_ids_BT, segment_ids_BT,
+                             window)[:, None]
+    window = 0
   if V < H:
     v_BTKH = jnp.pad(v_BTKH, ((0, 0), (0, 0), (0, 0), (0, H - V)))
   return jax.nn.dot_product_attention(
       q_BTNH, k_BTKH, v_BTKH, mask=mask_B1TT, is_causal=True, scale=scale,
       local_window_size=(window - 1, 0) if window else None,
-      implementation="cudnn" if cudnn else None)[..., :V]
+      implementation="cudnn" if _has_cudnn(q_BTNH, segment_ids_BT) else None,
+  )[..., :V]
 
 
 # --- blockwise ---------------------------------------------------------------
-# Blocks of queries, each against all keys up to its last: exact softmax rows,
-# no running rescale. The backward pass keeps only the logarithm of each row's
-# sum and recomputes the weights (Dao et al. 2022, arXiv:2205.14135, alg. 4).
+# Rows of queries, each against all keys up to its block's last: exact softmax
+# rows, no running rescale. The backward pass keeps only the logarithm of each
+# row's sum and recomputes the weights (Dao et al. 2022, arXiv:2205.14135,
+# alg. 4). Blocks are unrolled, as each has its own number of keys; the rows of
+# a long block are taken a few at a time in a scan.
 
 
 @functools.partial(jax.custom_vjp, nondiff_argnums=(4, 5, 6))
@@ -170,19 +219,28 @@ def _blockwise_fwd(q_BTNH, k_BTKH, v_BTKH, segment_ids_BT, window, softcap,
   k_BKTH, v_BKTH = k_BTKH.swapaxes(1, 2), v_BTKH.swapaxes(1, 2)
   outs, logsums = [], []
   for start, end, first in _blocks(q_BTNH.shape[1], window):
-    mask_BtS = _causal_mask(start, end, first, segment_ids_BT, window)
-    scores_BKGtS = _einsum("BKGtH,BKSH->BKGtS", q_BKGTH[..., start:end, :],
-                           k_BKTH[:, :, first:end]) * scale
-    scores_BKGtS = _masked(cap(scores_BKGtS, softcap), mask_BtS)
-    max_BKGt1 = scores_BKGtS.max(axis=-1, keepdims=True)
-    exp_BKGtS = jnp.exp(scores_BKGtS - max_BKGt1)
-    sum_BKGt1 = exp_BKGtS.sum(axis=-1, keepdims=True)
-    out_BKGtH = _einsum("BKGtS,BKSH->BKGtH", exp_BKGtS.astype(v_BKTH.dtype),
-                        v_BKTH[:, :, first:end]) / sum_BKGt1
-    outs.append(out_BKGtH.astype(q_BTNH.dtype))
-    logsums.append(max_BKGt1 + jnp.log(sum_BKGt1))
-  out_BKGTH = jnp.concatenate(outs, axis=3)
-  logsum_BKGT1 = jnp.concatenate(logsums, axis=3)
+    k_BKSH, v_BKSH = k_BKTH[:, :, first:end], v_BKTH[:, :, first:end]
+
+    def attend(carry, rows, k_BKSH=k_BKSH, v_BKSH=v_BKSH, seen=(first, end)):
+      q_BKGtH, number = rows
+      mask_BtS = _mask_of_rows(number, q_BKGtH.shape[3], seen, segment_ids_BT,
+                               window)
+      scores_BKGtS = _einsum("BKGtH,BKSH->BKGtS", q_BKGtH, k_BKSH) * scale
+      scores_BKGtS = _masked(cap(scores_BKGtS, softcap), mask_BtS)
+      max_BKGt1 = scores_BKGtS.max(axis=-1, keepdims=True)
+      exp_BKGtS = jnp.exp(scores_BKGtS - max_BKGt1)
+      sum_BKGt1 = exp_BKGtS.sum(axis=-1, keepdims=True)
+      out_BKGtH = _einsum("BKGtS,BKSH->BKGtH", exp_BKGtS.astype(v_BKSH.dtype),
+                          v_BKSH) / sum_BKGt1
+      return carry, (out_BKGtH.astype(q_BKGtH.dtype),
+                     max_BKGt1 + jnp.log(sum_BKGt1))
+
+    _, (out_BKGtH, logsum_BKGt1) = _scan_rows(
+        attend, (), (q_BKGTH[..., start:end, :],), start)
+    outs.append(out_BKGtH)
+    logsums.append(logsum_BKGt1)
+  out_BKGTH = checkpoint_name(jnp.concatenate(outs, axis=3), SAVED)
+  logsum_BKGT1 = checkpoint_name(jnp.concatenate(logsums, axis=3), SAVED)
   residuals = (q_BKGTH, k_BKTH, v_BKTH, segment_ids_BT, out_BKGTH,
                logsum_BKGT1)
   return _ungroup_heads(out_BKGTH), residuals
@@ -202,25 +260,34 @@ def _blockwise_bwd(window, softcap, scale, residuals, dout_BTNH):
   for start, end, first in _blocks(q_BKGTH.shape[3], window):
     rows = (..., slice(start, end), slice(None))
     seen = (..., slice(first, end), slice(None))
-    q_BKGtH, dout_BKGtH = q_BKGTH[rows], dout_BKGTH[rows]
     k_BKSH, v_BKSH = k_BKTH[seen], v_BKTH[seen]
-    mask_BtS = _causal_mask(start, end, first, segment_ids_BT, window)
-    scores_BKGtS = cap(
-        _einsum("BKGtH,BKSH->BKGtS", q_BKGtH, k_BKSH) * scale, softcap)
-    weights_BKGtS = jnp.exp(_masked(scores_BKGtS, mask_BtS)
-                            - logsum_BKGT1[rows])
-    dweights_BKGtS = _einsum("BKGtH,BKSH->BKGtS", dout_BKGtH, v_BKSH)
-    dscores_BKGtS = weights_BKGtS * (dweights_BKGtS - delta_BKGT1[rows])
-    if softcap:  # d cap(x) / dx = 1 - tanh²
-      dscores_BKGtS *= 1 - jnp.square(scores_BKGtS / softcap)
-    dscores_BKGtS = (dscores_BKGtS * scale).astype(k_BKTH.dtype)
-    dq_blocks.append(
-        _einsum("BKGtS,BKSH->BKGtH", dscores_BKGtS, k_BKSH))
-    dk_BKTH = dk_BKTH.at[seen].add(
-        _einsum("BKGtS,BKGtH->BKSH", dscores_BKGtS, q_BKGtH))
-    dv_BKTH = dv_BKTH.at[seen].add(
-        _einsum("BKGtS,BKGtH->BKSH", weights_BKGtS.astype(v_BKTH.dtype),
-                dout_BKGtH))
+
+    def differentiate(sums, rows, k_BKSH=k_BKSH, v_BKSH=v_BKSH,
+                      seen=(first, end)):
+      q_BKGtH, dout_BKGtH, logsum_BKGt1, delta_BKGt1, number = rows
+      mask_BtS = _mask_of_rows(number, q_BKGtH.shape[3], seen, segment_ids_BT,
+                               window)
+      scores_BKGtS = cap(
+          _einsum("BKGtH,BKSH->BKGtS", q_BKGtH, k_BKSH) * scale, softcap)
+      weights_BKGtS = jnp.exp(_masked(scores_BKGtS, mask_BtS) - logsum_BKGt1)
+      dweights_BKGtS = _einsum("BKGtH,BKSH->BKGtS", dout_BKGtH, v_BKSH)
+      dscores_BKGtS = weights_BKGtS * (dweights_BKGtS - delta_BKGt1)
+      if softcap:  # d cap(x) / dx = 1 - tanh²
+        dscores_BKGtS *= 1 - jnp.square(scores_BKGtS / softcap)
+      dscores_BKGtS = (dscores_BKGtS * scale).astype(k_BKSH.dtype)
+      added = (_einsum("BKGtS,BKGtH->BKSH", dscores_BKGtS, q_BKGtH),
+               _einsum("BKGtS,BKGtH->BKSH",
+                       weights_BKGtS.astype(v_BKSH.dtype), dout_BKGtH))
+      dq_BKGtH = _einsum("BKGtS,BKSH->BKGtH", dscores_BKGtS, k_BKSH)
+      return jax.tree.map(jnp.add, sums, added), dq_BKGtH
+
+    (dk_BKSH, dv_BKSH), dq_BKGtH = _scan_rows(
+        differentiate, (dk_BKTH[seen], dv_BKTH[seen]),
+        (q_BKGTH[rows], dout_BKGTH[rows], logsum_BKGT1[rows],
+         delta_BKGT1[rows]), start)
+    dk_BKTH = dk_BKTH.at[seen].set(dk_BKSH)
+    dv_BKTH = dv_BKTH.at[seen].set(dv_BKSH)
+    dq_blocks.append(dq_BKGtH)
   dq_BTNH = _ungroup_heads(jnp.concatenate(dq_blocks, axis=3))
   return (dq_BTNH.astype(q_BKGTH.dtype),
           dk_BKTH.swapaxes(1, 2).astype(k_BKTH.dtype),
@@ -240,6 +307,35 @@ def _blocks(T: int, window: int = 0) -> list[tuple[int, int, int]]:
           for start in range(0, T, block)]
 
 
+def _scan_rows(body, carry, arrays, start):
+  """Scans `body(carry, (*rows of each array, number of the first row))` over a
+  block whose first row has the number `start`; arrays are [B,K,G,rows,..]."""
+  length = arrays[0].shape[3]
+  size = math.gcd(length, _MAX_ROWS) if length > _MAX_ROWS else length
+  if size in (length, 1):
+    return body(carry, (*arrays, start))
+  def cut(x):
+    x = x.reshape(*x.shape[:3], length // size, size, x.shape[-1])
+    return jnp.moveaxis(x, 3, 0)
+  def join(x):
+    x = jnp.moveaxis(x, 0, 3)
+    return x.reshape(*x.shape[:3], length, x.shape[-1])
+  numbers = start + size * jnp.arange(length // size)
+  carry, found = jax.lax.scan(
+      body, carry, (*(cut(x) for x in arrays), numbers))
+  return carry, jax.tree.map(join, found)
+
+
+def _mask_of_rows(number, length, seen, segment_ids_BT, window):
+  """`_causal_mask` of the rows from `number`, which may be traced, on."""
+  if segment_ids_BT is None:
+    return _causal_mask(number, length, *seen, None, None, window)
+  return _causal_mask(
+      number, length, *seen,
+      jax.lax.dynamic_slice_in_dim(segment_ids_BT, number, length, axis=1),
+      segment_ids_BT[:, slice(*seen)], window)
+
+
 # --- shared pieces -----------------------------------------------------------
 
 
@@ -249,22 +345,17 @@ def _einsum(equation, x, y):
   return jnp.einsum(equation, x, y, preferred_element_type=accumulator)
 
 
-def _causal_mask(start, end, first, segment_ids_BT, window):
-  """mask_BtS: queries start..end see keys first..end before them, within the
-  window and the same segment."""
-  query_1t1 = jnp.arange(start, end)[None, :, None]
+def _causal_mask(start, length, first, end, query_ids_BT, key_ids_BS, window):
+  """mask_BtS: `length` queries from `start` on see keys first..end before them,
+  within the window and the same segment."""
+  query_1t1 = start + jnp.arange(length)[None, :, None]
   key_11S = jnp.arange(first, end)[None, None, :]
   mask_1tS = key_11S <= query_1t1
   if window:
     mask_1tS &= key_11S > query_1t1 - window
-  if segment_ids_BT is None:
+  if query_ids_BT is None:
     return mask_1tS
-  return mask_1tS & _same_segment(segment_ids_BT[:, start:end],
-                                  segment_ids_BT[:, first:end])
-
-
-def _same_segment(query_BT, key_BS):
-  return query_BT[:, :, None] == key_BS[:, None, :]
+  return mask_1tS & (query_ids_BT[:, :, None] == key_ids_BS[:, None, :])
 
 
 def _masked(scores_BKGTS, mask_BTS):

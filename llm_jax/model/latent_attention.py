@@ -72,7 +72,8 @@ def latent_attention(
         jnp.concatenate([q_nope_BTNH, q_rope_BTNH], axis=-1),
         jnp.concatenate([k_nope_BTNH, k_rope_BTNH], axis=-1),
         jnp.einsum("btr,rnh->btnh", c_BTR, v_up_RNH),
-        segment_ids_BT=segment_ids_BT, kind=config.attention, scale=scale)
+        segment_ids_BT=segment_ids_BT, kind=config.attention, scale=scale,
+        rules=config.rules)
   else:
     cached_B1SC = write_slots(
         cached_B1SC,

@@ -63,6 +63,16 @@ def on_one_device() -> bool:
   return mesh.empty or mesh.size == 1
 
 
+def platform() -> str:
+  """cpu, gpu or tpu: where what is being traced will run.
+
+  That is the ambient mesh's platform, which is not this process's where a step
+  is compiled ahead of time for other devices than it has.
+  """
+  device = jax.sharding.get_abstract_mesh().abstract_device
+  return jax.default_backend() if device is None else device.platform
+
+
 def project(x: jax.Array, kernel: jax.Array | LowRank, bias: jax.Array | None,
             equation: str) -> jax.Array:
   """`einsum(equation, x, kernel)` in `x`'s dtype, plus `bias` if there is one.
@@ -101,7 +111,7 @@ def project(x: jax.Array, kernel: jax.Array | LowRank, bias: jax.Array | None,
 
 def _matmul(x_MK: jax.Array, kernel: Any) -> jax.Array:
   """x · W in `x`'s dtype."""
-  on_cpu = jax.default_backend() == "cpu"
+  on_cpu = platform() == "cpu"
   if isinstance(kernel, Int8):
     return int8_matmul(x_MK, kernel, blocked=on_cpu)
   kernel_KN = kernel.astype(x_MK.dtype)

@@ -50,7 +50,8 @@ def _attention(x_BTD: jax.Array, params: dict[str, Any], rotary: Any,
   if cache_kv is None:
     out_BTNH = self_attention(q_BTNH, k_BTKH, v_BTKH,
                               segment_ids_BT=segment_ids_BT,
-                              kind=config.attention, **scores)
+                              kind=config.attention, rules=config.rules,
+                              **scores)
   else:
     cache_kv = (write_slots(cache_kv[0], k_BTKH, positions_BT),
                 write_slots(cache_kv[1], v_BTKH, positions_BT))
@@ -247,7 +248,7 @@ def unembed(params: Params, hidden_BTD: jax.Array,
     if isinstance(table, Int8):
       logits_BTV = matmul_transposed(
           hidden_BTD.reshape(B * T, D), table,
-          blocked=jax.default_backend() == "cpu" and layers.on_one_device()
+          blocked=layers.platform() == "cpu" and layers.on_one_device()
       ).reshape(B, T, -1)
       return _capped(logits_BTV, config)
     if table is None and isinstance(params["head"]["kernel"], Int8):

@@ -8,6 +8,8 @@ import pytest
 from llm_jax.model import attention
 
 KINDS = ("reference", "blockwise", "jax")
+# The last runs the interpreter of Pallas here, a thousand times slower.
+ALL_KINDS = KINDS + ("splash",)
 # One compilation, not one for each operation.
 self_attention = jax.jit(attention.self_attention, static_argnames=(
     "kind", "window", "softcap", "scale"))
