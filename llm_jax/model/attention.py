@@ -44,6 +44,7 @@ from llm_jax.model.splash_attention import splash_attention
 SAVED = "attention"
 # Up to here [T, T] is small enough to hold, and one product beats many.
 _SHORT = 1024
+_RULES = Rules()
 
 # Blocks below 64 leave the matrix products too small to run at full speed;
 # above 128 too much of the masked triangle is computed.
@@ -58,7 +59,7 @@ def self_attention(
     q_BTNH: jax.Array, k_BTKH: jax.Array, v_BTKH: jax.Array, *,
     segment_ids_BT: jax.Array | None = None, kind: str = "auto",
     window: int = 0, softcap: float = 0.0, scale: float = 0.0,
-    rules: Rules = Rules(),
+    rules: Rules = _RULES,
 ) -> jax.Array:
   """Causal attention of a sequence to itself.
 

@@ -8,8 +8,6 @@ import pytest
 from llm_jax.model import attention
 
 KINDS = ("reference", "blockwise", "jax")
-# The last runs the interpreter of Pallas here, a thousand times slower.
-ALL_KINDS = KINDS + ("splash",)
 # One compilation, not one for each operation.
 self_attention = jax.jit(attention.self_attention, static_argnames=(
     "kind", "window", "softcap", "scale"))
@@ -115,6 +113,36 @@ def test_a_window_leaves_out_the_blocks_before_it():
   blocks = attention._blocks(64 * 6, 64)
   assert [first for _, _, first in blocks] == [0, 0, 64, 128, 192, 256]
   assert all(first == 0 for _, _, first in attention._blocks(64 * 6))
+
+
+@pytest.mark.parametrize("scores", [{}, {"window": 70, "softcap": 2.0}])
+def test_rows_of_a_long_block_are_scanned(scores, monkeypatch):
+  *qkv, cotangent = inputs(2, 150, 4, 2, 8)
+  ids = jnp.asarray(segments(2, 150))
+
+  def both(kind):
+    def loss(q, k, v):
+      return jnp.vdot(attention.self_attention(
+          q, k, v, segment_ids_BT=ids, kind=kind, **scores), cotangent)
+    return jax.jit(jax.value_and_grad(loss, argnums=(0, 1, 2)))(*qkv)
+  want = both("reference")
+  monkeypatch.setattr(attention, "_MAX_ROWS", 16)  # the last block: 11 · 2
+  for got, value in zip(jax.tree.leaves(both("blockwise")),
+                        jax.tree.leaves(want)):
+    np.testing.assert_allclose(got, value, rtol=1e-4, atol=1e-4)
+
+
+def test_a_long_sequence_never_holds_all_its_scores():
+  T, H = 4096, 16
+  abstract = [jax.ShapeDtypeStruct((1, T, 1, H), jnp.float32)] * 3
+
+  def loss(q, k, v):
+    return self_attention(q, k, v, kind="blockwise").sum()
+  compiled = jax.jit(jax.grad(loss, argnums=(0, 1, 2))).lower(
+      *abstract).compile()
+  # Some copies of 128 rows of scores, and of q, k, v, out.
+  limit = 4 * (6 * attention._MAX_ROWS * T + 20 * T * H)
+  assert compiled.memory_analysis().temp_size_in_bytes < limit < 4 * T * T
 
 
 def test_gradient_of_the_reference_by_differences():
