@@ -62,6 +62,7 @@ def run(config: PretrainConfig) -> dict[str, Any]:
   from llm_jax.training import results, startup
   from llm_jax.training.checkpoints import TOKENIZER, Checkpointer
   from llm_jax.training.losses import language_model_loss
+  from llm_jax.training.memory_errors import told_out_of_memory
   from llm_jax.training.optimizers import make_optimizer, make_schedule
   from llm_jax.training.train_step import train_step
 
@@ -100,7 +101,7 @@ def run(config: PretrainConfig) -> dict[str, Any]:
       donate_argnums=0)
   checkpointer = Checkpointer(config.workdir, config.checkpoint, model,
                               "pretrain")
-  with jax.set_mesh(mesh):
+  with jax.set_mesh(mesh), told_out_of_memory(config, model):
     start = startup.start_or_resume(config, model, tx, checkpointer)
     state = start.state
     print(f"pretrain: {start.origin}, step {start.step} of "

@@ -40,6 +40,7 @@ def run(config: RlConfig) -> dict[str, Any]:
   from llm_jax.training import results, startup
   from llm_jax.training.checkpoints import (
       TOKENIZER, Checkpointer, checkpoint_info, load_params)
+  from llm_jax.training.memory_errors import told_out_of_memory
   from llm_jax.training.optimizers import make_optimizer, make_schedule
   from llm_jax.training.train_step import train_step
 
@@ -73,7 +74,7 @@ def run(config: RlConfig) -> dict[str, Any]:
       donate_argnums=0)
   checkpointer = Checkpointer(config.workdir, config.checkpoint, model, "rl")
 
-  with jax.set_mesh(mesh):
+  with jax.set_mesh(mesh), told_out_of_memory(config, model):
     start = startup.start_or_resume(config, model, tx, checkpointer)
     state = start.state
     reference = load_params(config.init_from)[0] if config.kl_coef else None

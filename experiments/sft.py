@@ -63,6 +63,7 @@ def run(config: SftConfig) -> dict[str, Any]:
   from llm_jax.training.checkpoints import (
       TOKENIZER, Checkpointer, checkpoint_info)
   from llm_jax.training.losses import language_model_loss
+  from llm_jax.training.memory_errors import told_out_of_memory
   from llm_jax.training.optimizers import make_optimizer, make_schedule
   from llm_jax.training.train_step import train_step
 
@@ -123,7 +124,7 @@ def run(config: SftConfig) -> dict[str, Any]:
                             / sum(weight for _, weight in sums.values()))
     return losses
 
-  with jax.set_mesh(mesh):
+  with jax.set_mesh(mesh), told_out_of_memory(config, model):
     start = startup.start_or_resume(config, model, tx, checkpointer)
     state, step = start.state, start.step
     # How long the watched loss has not fallen is part of a checkpoint.
