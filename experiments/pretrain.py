@@ -94,7 +94,8 @@ def run(config: PretrainConfig) -> dict[str, Any]:
 
   tx = make_optimizer(config.optimizer, config.num_steps)
   schedule = make_schedule(config.optimizer, config.num_steps)
-  loss_fn = functools.partial(language_model_loss, config=model)
+  loss_fn = functools.partial(language_model_loss, config=model,
+                              loss=config.loss)
   step_fn = jax.jit(
       functools.partial(train_step, loss_fn=loss_fn, tx=tx,
                         num_microbatches=config.num_microbatches),
@@ -116,7 +117,8 @@ def run(config: PretrainConfig) -> dict[str, Any]:
         bits = {source.name: evaluate_bits_per_byte(
             state.params, validation[source.name],
             source.shards.num_bytes("validation"), model,
-            max_batches=config.eval_batches) for source in held_out}
+            max_batches=config.eval_batches,
+            chunk=config.loss.chunk) for source in held_out}
         if bits:
           metrics["val_bits_per_byte"] = sum(
               source.share * bits[source.name] for source in held_out

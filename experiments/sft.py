@@ -96,7 +96,8 @@ def run(config: SftConfig) -> dict[str, Any]:
   tokenizer.save(f"{config.workdir}/{TOKENIZER}")
   tx = make_optimizer(config.optimizer, config.num_steps)
   schedule = make_schedule(config.optimizer, config.num_steps)
-  loss_fn = functools.partial(language_model_loss, config=model)
+  loss_fn = functools.partial(language_model_loss, config=model,
+                              loss=config.loss)
   flops = flops_per_token(model, config.seq_len)
   if adapter is not None:
     loss_fn = functools.partial(adapters.adapter_loss, loss_fn=loss_fn,
@@ -115,7 +116,8 @@ def run(config: SftConfig) -> dict[str, Any]:
     """Validation loss in nats per trained token, of each kind and of all."""
     if adapter is not None:
       params = attach(start.frozen, params, config.lora)
-    sums = {kind: sum_nll(params, (data[i] for i in range(len(data))), model)
+    sums = {kind: sum_nll(params, (data[i] for i in range(len(data))), model,
+                          chunk=config.loss.chunk)
             for kind, data in validation.items()}
     losses = {f"val_loss/{kind}": nll / weight
               for kind, (nll, weight) in sums.items()}

@@ -15,8 +15,11 @@ import jax
 import jax.numpy as jnp
 import optax
 
-from llm_jax.config import ModelConfig
+from llm_jax.config import LossConfig, ModelConfig
 from llm_jax.model.transformer import backbone, unembed
+from llm_jax.training.chunked_loss import chunked_loss
+
+_WHOLE = LossConfig()
 
 
 @flax.struct.dataclass
@@ -44,27 +47,38 @@ def token_logprobs(logits_BTV: jax.Array, targets_BT: jax.Array) -> jax.Array:
 
 
 def next_token_loss(logits_BTV: jax.Array, targets_BT: jax.Array,
-                    loss_mask_BT: jax.Array) -> tuple[jax.Array, Aux]:
+                    loss_mask_BT: jax.Array, *,
+                    z_coef: float = 0.0) -> tuple[jax.Array, Aux]:
   """Cross-entropy of the next token, in nats, summed over the mask.
 
-  L = -Σ mask · log softmax(logits)[target]
+  L = Σ mask · (-log softmax(logits)[target] + z_coef · logsumexp(logits)²)
+
+  The second term keeps logits from drifting (z-loss, PaLM, Chowdhery et al.
+  2022, arXiv:2204.02311, section 5).
 
   Args:
     logits_BTV: float32; position t predicts `targets_BT[:, t]`.
     targets_BT: int32 tokens, already shifted by one.
     loss_mask_BT: float32; 1 where the target is trained, 0 elsewhere.
+    z_coef: weight of the second term.
 
   Returns:
-    (loss_sum, Aux whose weight is the number of trained targets).
+    (loss_sum, Aux whose weight is the number of trained targets and which has
+    the second term as the metric "z_loss", where there is one).
   """
   chex.assert_equal_shape((targets_BT, loss_mask_BT))
   loss_sum = -jnp.sum(token_logprobs(logits_BTV, targets_BT) * loss_mask_BT)
-  return loss_sum, Aux(jnp.sum(loss_mask_BT))
+  weight, metrics = jnp.sum(loss_mask_BT), {}
+  if z_coef:
+    z_BT = jax.nn.logsumexp(logits_BTV, axis=-1)
+    z_loss = z_coef * jnp.sum(jnp.square(z_BT) * loss_mask_BT)
+    loss_sum, metrics = loss_sum + z_loss, {"z_loss": (z_loss, weight)}
+  return loss_sum, Aux(weight, metrics)
 
 
 def language_model_loss(params: Any, frozen: Any, batch: dict[str, jax.Array],
-                        step: jax.Array, *,
-                        config: ModelConfig) -> tuple[jax.Array, Aux]:
+                        step: jax.Array, *, config: ModelConfig,
+                        loss: LossConfig = _WHOLE) -> tuple[jax.Array, Aux]:
   """The `LossFn` of pretraining and of SFT, which differ in `loss_mask` only.
 
   Args:
@@ -74,6 +88,7 @@ def language_model_loss(params: Any, frozen: Any, batch: dict[str, jax.Array],
       [B, T].
     step: unused.
     config: the model.
+    loss: how it is computed, and the weight of the z-loss.
 
   Returns:
     `next_token_loss` of the batch. With experts, plus `moe.balance_coef` times
@@ -84,10 +99,20 @@ def language_model_loss(params: Any, frozen: Any, batch: dict[str, jax.Array],
   hidden_BTD, _, aux = backbone(params, batch["tokens"], config,
                                 positions_BT=batch["positions"],
                                 segment_ids_BT=batch["segment_ids"])
-  loss_sum, told = next_token_loss(unembed(params, hidden_BTD, config),
-                                   batch["targets"], batch["loss_mask"])
+  if loss.chunk:
+    loss_sum, z_sum = chunked_loss(
+        params, hidden_BTD, batch["targets"], batch["loss_mask"], config,
+        chunk=loss.chunk, z_coef=loss.z_coef)
+    weight = jnp.sum(batch["loss_mask"])
+    told = Aux(weight, {"z_loss": (loss.z_coef * z_sum, weight)}
+               if loss.z_coef else {})
+  else:
+    loss_sum, told = next_token_loss(
+        unembed(params, hidden_BTD, config), batch["targets"],
+        batch["loss_mask"], z_coef=loss.z_coef)
   if "balance_loss" in aux:
     balance = aux["balance_loss"] * told.weight
     loss_sum += config.moe.balance_coef * balance
-    told = told.replace(metrics={"balance_loss": (balance, told.weight)})
+    told = told.replace(
+        metrics=told.metrics | {"balance_loss": (balance, told.weight)})
   return loss_sum, told
