@@ -8,7 +8,8 @@ Reads token shards of `experiments.tokenize_corpus` (with --data.mixture several
 of them, each with its share), or raw text, which it tokenises into
 `<workdir>/shards` first. Writes `<workdir>/metrics.jsonl`,
 `samples.jsonl`, TensorBoard files, checkpoints and, at the end,
-`results.json`. Started again it goes on where the last checkpoint left it.
+`results.json`. Started again it goes on where the last checkpoint left it, as
+after SIGTERM, upon which it saves and exits with code 75.
 """
 
 from __future__ import annotations
@@ -64,6 +65,7 @@ def run(config: PretrainConfig) -> dict[str, Any]:
   from llm_jax.training.losses import language_model_loss
   from llm_jax.training.memory_errors import told_out_of_memory
   from llm_jax.training.optimizers import make_optimizer, make_schedule
+  from llm_jax.training.preemption import Preempted, StopSignals
   from llm_jax.training.train_step import train_step
 
   if (finished := results.finished_results(config)) is not None:
@@ -110,7 +112,8 @@ def run(config: PretrainConfig) -> dict[str, Any]:
     with MetricLogger(
         config.workdir, config.logging, config.num_steps, start.step,
         tokens_per_step=config.batch_size * config.seq_len,
-        flops_per_token=flops_per_token(model, config.seq_len)) as logger:
+        flops_per_token=flops_per_token(model, config.seq_len)
+    ) as logger, StopSignals() as signals:
 
       def evaluate(step):
         metrics, texts = {}, []
@@ -133,21 +136,29 @@ def run(config: PretrainConfig) -> dict[str, Any]:
             {"prompt": prompt, "text": text}
             for prompt, text in zip(config.sample_prompts, texts)])
 
-      if start.step == 0:
-        evaluate(0)
+      if start.step == 0 or start.loop.get("evaluate"):
+        evaluate(start.step)
+      stopping = False
       batches = pipeline.iterate(train, start.step)
       for step in range(start.step + 1, config.num_steps + 1):
         batch = global_batch(logger.next(batches), mesh, model.rules)
         state, metrics = step_fn(state, None, batch)
         logger.log(step, {**metrics, "learning_rate": schedule(step - 1)})
         last = step == config.num_steps
-        if last or (config.eval_every and step % config.eval_every == 0):
+        stopping = not last and signals.stop_after(step)
+        due = last or (config.eval_every and step % config.eval_every == 0)
+        if due and not stopping:  # else there is time to save only
           evaluate(step)
-        if last or step % config.checkpoint.every == 0:
+        if last or stopping or step % config.checkpoint.every == 0:
           logger.flush()
-          checkpointer.save(step, state, {"next_batch": step})
+          checkpointer.save(step, state, {"next_batch": step},
+                            {"evaluate": bool(due and stopping)})
+        if stopping:
+          break
       batches.close()
     checkpointer.close()
+  if stopping:
+    raise Preempted(step)
 
   bits = [record["val_bits_per_byte"] for record in
           results.read_metrics(config.workdir, "val_bits_per_byte")]

@@ -42,6 +42,7 @@ def run(config: RlConfig) -> dict[str, Any]:
       TOKENIZER, Checkpointer, checkpoint_info, load_params)
   from llm_jax.training.memory_errors import told_out_of_memory
   from llm_jax.training.optimizers import make_optimizer, make_schedule
+  from llm_jax.training.preemption import Preempted, StopSignals
   from llm_jax.training.train_step import train_step
 
   if (finished := results.finished_results(config)) is not None:
@@ -80,9 +81,10 @@ def run(config: RlConfig) -> dict[str, Any]:
     reference = load_params(config.init_from)[0] if config.kl_coef else None
     print(f"rl: {start.origin}, step {start.step} of {config.num_steps}",
           flush=True)
-    with MetricLogger(config.workdir, config.logging, config.num_steps,
-                      start.step, console=("reward", "completion_tokens",
-                                           "informative_groups")) as logger:
+    with MetricLogger(
+        config.workdir, config.logging, config.num_steps, start.step,
+        console=("reward", "completion_tokens", "informative_groups")
+    ) as logger, StopSignals() as signals:
 
       def evaluate(step):
         result = evaluate_problems(
@@ -96,8 +98,9 @@ def run(config: RlConfig) -> dict[str, Any]:
                       for i, (problem, text, correct) in enumerate(zip(
                           held_out, result.completions, result.correct_N))])
 
-      if start.step == 0:
-        evaluate(0)
+      if start.step == 0 or start.loop.get("evaluate"):
+        evaluate(start.step)
+      stopping = False
       for step in range(start.step + 1, config.num_steps + 1):
         began = time.monotonic()
         rollouts, texts = rollout(state.params, environment, tokenizer, step,
@@ -112,12 +115,19 @@ def run(config: RlConfig) -> dict[str, Any]:
             step * config.updates_per_rollout - 1)
         logger.log(step, metrics)
         last = step == config.num_steps
-        if last or (config.eval_every and step % config.eval_every == 0):
+        stopping = not last and signals.stop_after(step)
+        due = last or (config.eval_every and step % config.eval_every == 0)
+        if due and not stopping:  # else there is time to save only
           evaluate(step)
-        if last or step % config.checkpoint.every == 0:
+        if last or stopping or step % config.checkpoint.every == 0:
           logger.flush()
-          checkpointer.save(step, state, {"next_batch": step})
+          checkpointer.save(step, state, {"next_batch": step},
+                            {"evaluate": bool(due and stopping)})
+        if stopping:
+          break
     checkpointer.close()
+  if stopping:
+    raise Preempted(step)
 
   samples = [r for r in read_jsonl(as_path(config.workdir) / "samples.jsonl")
              if "eval" in r]

@@ -65,6 +65,7 @@ def run(config: SftConfig) -> dict[str, Any]:
   from llm_jax.training.losses import language_model_loss
   from llm_jax.training.memory_errors import told_out_of_memory
   from llm_jax.training.optimizers import make_optimizer, make_schedule
+  from llm_jax.training.preemption import Preempted, StopSignals
   from llm_jax.training.train_step import train_step
 
   if (finished := results.finished_results(config)) is not None:
@@ -136,9 +137,25 @@ def run(config: SftConfig) -> dict[str, Any]:
     with MetricLogger(
         config.workdir, config.logging, config.num_steps, step,
         tokens_per_step=config.batch_size * config.seq_len,
-        flops_per_token=flops) as logger:
+        flops_per_token=flops) as logger, StopSignals() as signals:
+
+      def validate(step, plateau):
+        """Writes the losses; how long the watched one has not fallen."""
+        losses = evaluate(state.params)
+        logger.write(step, losses)
+        if not config.plateau_metric:
+          return plateau
+        loss = losses[f"val_loss/{config.plateau_metric}"]
+        # Small falls add up: the bar moves only when it is passed.
+        if improves(loss, plateau["best"], config.plateau_min_delta):
+          return {"best": loss, "stale": 0}
+        return {"best": plateau["best"], "stale": plateau["stale"] + 1}
+
       if step == 0:
         logger.write(0, evaluate(state.params))
+      elif start.loop.get("evaluate"):
+        plateau = validate(step, plateau)
+      stopping = False
       batches = pipeline.iterate(train, step)
       while (step < config.num_steps
              and plateau["stale"] < config.plateau_patience):
@@ -147,21 +164,21 @@ def run(config: SftConfig) -> dict[str, Any]:
         step += 1
         logger.log(step, {**metrics, "learning_rate": schedule(step - 1)})
         last = step == config.num_steps
-        if last or (config.eval_every and step % config.eval_every == 0):
-          losses = evaluate(state.params)
-          logger.write(step, losses)
-          if config.plateau_metric:
-            loss = losses[f"val_loss/{config.plateau_metric}"]
-            better = improves(loss, plateau["best"], config.plateau_min_delta)
-            # Small falls add up: the bar moves only when it is passed.
-            plateau = ({"best": loss, "stale": 0} if better else
-                       {**plateau, "stale": plateau["stale"] + 1})
+        stopping = not last and signals.stop_after(step)
+        due = last or (config.eval_every and step % config.eval_every == 0)
+        if due and not stopping:  # else there is time to save only
+          plateau = validate(step, plateau)
           last = last or plateau["stale"] >= config.plateau_patience
-        if last or step % config.checkpoint.every == 0:
+        if last or stopping or step % config.checkpoint.every == 0:
           logger.flush()
-          checkpointer.save(step, state, {"next_batch": step}, plateau)
+          checkpointer.save(step, state, {"next_batch": step},
+                            {**plateau, "evaluate": bool(due and stopping)})
+        if stopping:
+          break
       batches.close()
     checkpointer.close()
+  if stopping:
+    raise Preempted(step)
   if config.plateau_metric and step < config.num_steps:
     print(f"sft: the {config.plateau_metric} validation loss has not fallen "
           f"by {config.plateau_min_delta:.1%} in {config.plateau_patience} "

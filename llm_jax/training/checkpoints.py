@@ -11,15 +11,18 @@ A checkpoint is a directory `<workdir>/checkpoints/<step>/` of five items:
 so `load_params(dir)` needs nothing but the directory. Of a LoRA run `params` is
 the adapter, and `config` says to which model (`adapters.py`). A save is written
 beside its final name and renamed when it is whole; one that was cut short is
-not seen.
+not seen. `integrity.py` finds those whose files were altered later; a run goes
+on from the one before (docs/surviving.md).
 """
 
 from __future__ import annotations
 
+import threading
 from typing import Any
 
 from etils import epath
 import jax
+from jax.experimental import multihost_utils
 from jax.sharding import NamedSharding, PartitionSpec
 import optax
 import orbax.checkpoint as ocp
@@ -32,12 +35,14 @@ from llm_jax.model.params import (
     Params, init_tensors, param_shardings, tensor_shardings)
 from llm_jax.tokenizer.loading import load_tokenizer
 from llm_jax.tokenizer.protocol import Tokenizer
+from llm_jax.training import integrity
 from llm_jax.training.adapters import Adapter
 from llm_jax.training.train_step import (
     TrainState, new_train_state, state_shardings)
 
 CHECKPOINTS = "checkpoints"
 TOKENIZER = "tokenizer"
+_ITEMS = ("params", "optimizer", "data", "loop", "config")
 _OR_CONVERT = (", or what `python -m experiments.convert --format=orbax` makes "
                "of another model")
 
@@ -92,18 +97,57 @@ class Checkpointer:
     self.adapter = adapter
     self._directory = epath.Path(workdir).resolve() / CHECKPOINTS
     self._model, self._stage = model, stage
+    self._saving: int | None = None  # the step whose save is under way
+    self._failure = ""  # of the last save, in words
+    self._watcher: threading.Thread | None = None
+    integrity.quieten_orbax()
+    if jax.process_index() == 0:
+      integrity.remove_partial(self._directory)
     self._manager = ocp.CheckpointManager(
-        self._directory,
-        options=ocp.CheckpointManagerOptions(max_to_keep=config.keep,
-                                             create=True))
+        self._directory, options=ocp.CheckpointManagerOptions(
+            max_to_keep=config.keep, create=True,
+            single_host_load_and_broadcast=jax.process_count() > 1,
+            async_options=ocp.options.AsyncOptions(
+                post_finalization_callback=self._write_checksums,
+                # Else a directory that cannot be made holds up the exit.
+                create_directories_asynchronously=False)))
+
+  def _write_checksums(self) -> None:
+    """Called by Orbax in process 0, in the background, before the renaming."""
+    integrity.write_checksums(
+        integrity.partial(self._directory, self._saving))
 
   def latest_step(self) -> int | None:
-    """Step of the newest whole checkpoint, or None."""
+    """Step of the newest checkpoint, or None."""
     return self._manager.latest_step()
+
+  def newest_whole(self) -> int | None:
+    """Step of the newest undamaged checkpoint, or None where there is none.
+
+    Newer ones that are damaged are told, and renamed to `<step>.damaged`, so
+    that nobody loads or counts them again.
+
+    Raises:
+      ConfigError: there are checkpoints, and all are damaged.
+    """
+    steps = self._manager.all_steps()
+    step = integrity.newest_whole(self._directory, steps, _ITEMS)
+    if steps and step != max(steps):
+      self._reread()
+    return step
+
+  def _reread(self) -> None:
+    """Lists the directory again, the same list in every process."""
+    if jax.process_count() > 1:
+      multihost_utils.sync_global_devices("checkpoints changed")
+    self._manager.reload()
 
   def save(self, step: int, state: TrainState, data: dict[str, Any],
            loop: dict[str, Any] | None = None) -> None:
     """Starts to save; returns once the state may be changed (donated).
+
+    A save that fails, as on a full disk, is told, and training goes on; `close`
+    raises where it was the last.
 
     Args:
       step: steps done, the checkpoint's name.
@@ -111,15 +155,60 @@ class Checkpointer:
       data: JSON state of the data iterator.
       loop: JSON state of the stage's loop.
     """
+    self._finish()
     if step in self._manager.all_steps():
       return
+    self._saving, self._failure = step, ""
     optimizer = {"step": state.step, "opt_state": state.opt_state,
                  "extra": state.extra}
-    self._manager.save(step, args=ocp.args.Composite(
+    items = ocp.args.Composite(
         params=ocp.args.StandardSave(state.params),
         optimizer=ocp.args.StandardSave(optimizer),
         data=ocp.args.JsonSave(data), loop=ocp.args.JsonSave(loop or {}),
-        config=ocp.args.JsonSave(self._info())))
+        config=ocp.args.JsonSave(self._info()))
+    try:
+      self._manager.save(step, args=items)
+    except Exception as error:
+      self._tell(error)
+    else:
+      self._watcher = threading.Thread(target=self._watch, daemon=True)
+      self._watcher.start()
+
+  def _watch(self) -> None:
+    """In the background: tells at once of a save that fails on its way."""
+    try:
+      self._manager.wait_until_finished()
+    except Exception as error:
+      self._tell(error)
+
+  def _tell(self, error: Exception) -> None:
+    """Says why a save failed, and removes what there is of it.
+
+    Any error is taken so: whatever a file system may say, training goes on.
+    """
+    self._failure = (
+        f"the checkpoint of step {self._saving} could not be saved in "
+        f"{self._directory}: {integrity.why(error)}"
+        f"{integrity.free_space(self._directory)}")
+    if jax.process_index() == 0:
+      integrity.remove_partial(self._directory)
+    print(f"{self._failure}. Training goes on; saving is tried again at the "
+          "next interval.", flush=True)
+
+  def _finish(self) -> None:
+    """Waits for the save under way. If it failed anywhere, all know it then."""
+    if self._saving is None:
+      return
+    if self._watcher is not None:
+      self._watcher.join()
+    try:  # an error is raised once in each thread
+      self._manager.wait_until_finished()
+    except Exception:
+      pass
+    self._saving = self._watcher = None
+    self._failure = integrity.agreed(self._failure)
+    if self._failure:
+      self._reread()
 
   def _info(self) -> dict[str, Any]:
     """What the checkpoint is of."""
@@ -162,9 +251,16 @@ class Checkpointer:
     return state, restored["data"], restored["loop"]
 
   def close(self) -> None:
-    """Waits for a save under way and frees the manager's threads."""
-    self._manager.wait_until_finished()
+    """Waits for a save under way and frees the manager's threads.
+
+    Raises:
+      ConfigError: the last save failed.
+    """
+    self._finish()
     self._manager.close()
+    require(not self._failure, f"{self._failure}; that was the last save, and "
+            f"the newest checkpoint is of step {self.latest_step()}: set it "
+            "right and start the same command again, which goes on from there.")
 
 
 def saved_steps(workdir: epath.PathLike) -> list[int]:
@@ -183,7 +279,7 @@ def checkpoint_info(path: str) -> tuple[epath.Path, int, dict[str, Any]]:
     (the run's directory, step, {"stage": str, "model": dict}).
 
   Raises:
-    ConfigError: there is none.
+    ConfigError: there is none, or it is damaged.
   """
   directory = epath.Path(path).expanduser().resolve()
   if not directory.exists():
@@ -200,9 +296,26 @@ def checkpoint_info(path: str) -> tuple[epath.Path, int, dict[str, Any]]:
                       "--workdir of a training run that has saved one"
                       f"{_OR_CONVERT}.")
   step = max(steps) if step is None else step
+  _require_whole(directory, step, ("config",))
   with ocp.Checkpointer(ocp.JsonCheckpointHandler()) as checkpointer:
     info = checkpointer.restore(directory / CHECKPOINTS / str(step) / "config")
   return directory, step, info
+
+
+def _require_whole(directory: epath.Path, step: int,
+                   items: tuple[str, ...]) -> None:
+  """Raises `ConfigError` where items of a checkpoint are damaged."""
+  checkpoints = directory / CHECKPOINTS
+  damage = integrity.find_damage(checkpoints / str(step), items)
+  if not damage:
+    return
+  whole = next((other for other in sorted(saved_steps(directory), reverse=True)
+                if other != step and not integrity.find_damage(
+                    checkpoints / str(other), ("params", "config"))), None)
+  raise ConfigError(
+      f"the checkpoint {checkpoints / str(step)} is damaged: {damage}; "
+      + ("no other one there is whole." if whole is None else
+         f"{checkpoints / str(whole)} is whole: name that one."))
 
 
 def load_params(path: str) -> tuple[Params, ModelConfig, Tokenizer]:
@@ -217,8 +330,8 @@ def load_params(path: str) -> tuple[Params, ModelConfig, Tokenizer]:
     (params, model config, tokenizer).
 
   Raises:
-    ConfigError: there is no such checkpoint, or it is an adapter whose model
-      is gone.
+    ConfigError: there is no such checkpoint, it is damaged, or it is an adapter
+      whose model is gone.
   """
   directory, _, info = checkpoint_info(path)
   params, adapter, config = _load_saved(path)
@@ -258,6 +371,7 @@ def _load_saved(path: str) -> tuple[Params, Adapter, ModelConfig]:
   abstract = _abstract(
       lambda: init_tensors(jax.random.key(0), specs, config.param_dtype),
       tensor_shardings(specs, config.rules))
+  _require_whole(directory, step, ("params",))
   with ocp.StandardCheckpointer() as checkpointer:
     params = checkpointer.restore(
         directory / CHECKPOINTS / str(step) / "params", abstract)
@@ -277,7 +391,12 @@ def save_params(directory: str, params: Params, config: ModelConfig,
   """
   path = epath.Path(directory).resolve()
   tokenizer.save(path / TOKENIZER)
-  with ocp.CheckpointManager(path / CHECKPOINTS) as manager:
+  checkpoints = path / CHECKPOINTS
+  options = ocp.CheckpointManagerOptions(
+      async_options=ocp.options.AsyncOptions(
+          post_finalization_callback=lambda: integrity.write_checksums(
+              integrity.partial(checkpoints, 0))))
+  with ocp.CheckpointManager(checkpoints, options=options) as manager:
     manager.save(0, args=ocp.args.Composite(
         params=ocp.args.StandardSave(params),
         config=ocp.args.JsonSave({"stage": stage, "model": to_dict(config)})))

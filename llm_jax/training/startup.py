@@ -9,7 +9,8 @@ import jax
 import jax.numpy as jnp
 import optax
 
-from llm_jax.config import ModelConfig, SftConfig, TrainRunConfig, require
+from llm_jax.config import (
+    ConfigError, ModelConfig, SftConfig, TrainRunConfig, require)
 from llm_jax.config_tree import from_dict
 from llm_jax.flops import flops_per_token
 from llm_jax.model.lora import lora_specs
@@ -20,7 +21,7 @@ from llm_jax.sharding import (
 from llm_jax.paths import as_path
 from llm_jax.training.adapters import Adapter
 from llm_jax.training.checkpoints import (
-    Checkpointer, check_architecture, checkpoint_info, load_params,
+    CHECKPOINTS, Checkpointer, check_architecture, checkpoint_info, load_params,
     saved_steps)
 from llm_jax.training.train_step import (
     TrainState, init_train_state, state_shardings)
@@ -86,8 +87,13 @@ def adapter_of(config: SftConfig, model: ModelConfig,
   if not config.lora.rank:
     return None
   check_params(lora_specs(model, config.lora), mesh, model.rules)
-  if saved_steps(as_path(config.workdir)):
-    saved = checkpoint_info(config.workdir)[2].get("adapter")
+  workdir = as_path(config.workdir)
+  for step in sorted(saved_steps(workdir), reverse=True):
+    try:
+      saved = checkpoint_info(workdir / CHECKPOINTS / str(step))[2].get(
+          "adapter")
+    except ConfigError:  # damaged, which is told when it is restored
+      continue
     if saved is not None:
       return dataclasses.replace(from_dict(Adapter, saved), lora=config.lora)
   directory, step, _ = checkpoint_info(config.init_from)
@@ -117,7 +123,7 @@ def start_or_resume(config: TrainRunConfig, model: ModelConfig,
   if adapter is not None:
     frozen, _, _ = load_params(
         adapter.base_checkpoint(as_path(config.workdir)))
-  if checkpointer.latest_step() is not None:
+  if checkpointer.newest_whole() is not None:
     state, data, loop = checkpointer.restore(tx)
     return Start(state, data["next_batch"], loop, "resumed", frozen)
   if adapter is not None:
