@@ -66,6 +66,7 @@ def run(config: PretrainConfig) -> dict[str, Any]:
   from llm_jax.training.memory_errors import told_out_of_memory
   from llm_jax.training.optimizers import make_optimizer, make_schedule
   from llm_jax.training.preemption import Preempted, StopSignals
+  from llm_jax.training.step_guard import StepGuard
   from llm_jax.training.train_step import train_step
 
   if (finished := results.finished_results(config)) is not None:
@@ -100,7 +101,9 @@ def run(config: PretrainConfig) -> dict[str, Any]:
                               loss=config.loss)
   step_fn = jax.jit(
       functools.partial(train_step, loss_fn=loss_fn, tx=tx,
-                        num_microbatches=config.num_microbatches),
+                        num_microbatches=config.num_microbatches,
+                        ema_decay=config.optimizer.ema_decay,
+                        layer_norms=config.logging.layer_norms),
       donate_argnums=0)
   checkpointer = Checkpointer(config.workdir, config.checkpoint, model,
                               "pretrain")
@@ -112,13 +115,14 @@ def run(config: PretrainConfig) -> dict[str, Any]:
     with MetricLogger(
         config.workdir, config.logging, config.num_steps, start.step,
         tokens_per_step=config.batch_size * config.seq_len,
-        flops_per_token=flops_per_token(model, config.seq_len)
+        flops_per_token=flops_per_token(model, config.seq_len),
+        on_step=StepGuard(config, schedule)
     ) as logger, StopSignals() as signals:
 
       def evaluate(step):
         metrics, texts = {}, []
         bits = {source.name: evaluate_bits_per_byte(
-            state.params, validation[source.name],
+            state.averaged, validation[source.name],
             source.shards.num_bytes("validation"), model,
             max_batches=config.eval_batches,
             chunk=config.loss.chunk) for source in held_out}
@@ -130,7 +134,7 @@ def run(config: PretrainConfig) -> dict[str, Any]:
           metrics |= {f"val_bits_per_byte/{name}": value
                       for name, value in bits.items()}
         if config.sample_tokens:
-          texts = complete(state.params, config.sample_prompts, tokenizer,
+          texts = complete(state.averaged, config.sample_prompts, tokenizer,
                            model, config.sample_tokens, seed=config.seed)
         logger.write(step, metrics, [
             {"prompt": prompt, "text": text}

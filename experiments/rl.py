@@ -43,6 +43,7 @@ def run(config: RlConfig) -> dict[str, Any]:
   from llm_jax.training.memory_errors import told_out_of_memory
   from llm_jax.training.optimizers import make_optimizer, make_schedule
   from llm_jax.training.preemption import Preempted, StopSignals
+  from llm_jax.training.step_guard import StepGuard
   from llm_jax.training.train_step import train_step
 
   if (finished := results.finished_results(config)) is not None:
@@ -71,7 +72,9 @@ def run(config: RlConfig) -> dict[str, Any]:
   schedule = make_schedule(config.optimizer, num_updates)
   step_fn = jax.jit(
       functools.partial(train_step, loss_fn=policy_loss_fn(model, config),
-                        tx=tx, num_microbatches=config.num_microbatches),
+                        tx=tx, num_microbatches=config.num_microbatches,
+                        ema_decay=config.optimizer.ema_decay,
+                        layer_norms=config.logging.layer_norms),
       donate_argnums=0)
   checkpointer = Checkpointer(config.workdir, config.checkpoint, model, "rl")
 
@@ -83,12 +86,13 @@ def run(config: RlConfig) -> dict[str, Any]:
           flush=True)
     with MetricLogger(
         config.workdir, config.logging, config.num_steps, start.step,
-        console=("reward", "completion_tokens", "informative_groups")
+        console=("reward", "completion_tokens", "informative_groups"),
+        on_step=StepGuard(config, schedule, config.updates_per_rollout)
     ) as logger, StopSignals() as signals:
 
       def evaluate(step):
         result = evaluate_problems(
-            state.params, held_out, environment, tokenizer, config.sampling,
+            state.averaged, held_out, environment, tokenizer, config.sampling,
             model, key=jax.random.key(config.seed),
             batch_size=config.batch_size * config.group_size)
         logger.write(step, {f"eval_{name}": value for name, value in

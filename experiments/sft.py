@@ -66,6 +66,7 @@ def run(config: SftConfig) -> dict[str, Any]:
   from llm_jax.training.memory_errors import told_out_of_memory
   from llm_jax.training.optimizers import make_optimizer, make_schedule
   from llm_jax.training.preemption import Preempted, StopSignals
+  from llm_jax.training.step_guard import StepGuard
   from llm_jax.training.train_step import train_step
 
   if (finished := results.finished_results(config)) is not None:
@@ -108,7 +109,9 @@ def run(config: SftConfig) -> dict[str, Any]:
     print(adapters.describe_adapter(model, adapter), flush=True)
   step_fn = jax.jit(
       functools.partial(train_step, loss_fn=loss_fn, tx=tx,
-                        num_microbatches=config.num_microbatches),
+                        num_microbatches=config.num_microbatches,
+                        ema_decay=config.optimizer.ema_decay,
+                        layer_norms=config.logging.layer_norms),
       donate_argnums=0)
   checkpointer = Checkpointer(config.workdir, config.checkpoint, model, "sft",
                               adapter)
@@ -137,11 +140,12 @@ def run(config: SftConfig) -> dict[str, Any]:
     with MetricLogger(
         config.workdir, config.logging, config.num_steps, step,
         tokens_per_step=config.batch_size * config.seq_len,
-        flops_per_token=flops) as logger, StopSignals() as signals:
+        flops_per_token=flops, on_step=StepGuard(config, schedule)
+    ) as logger, StopSignals() as signals:
 
       def validate(step, plateau):
         """Writes the losses; how long the watched one has not fallen."""
-        losses = evaluate(state.params)
+        losses = evaluate(state.averaged)
         logger.write(step, losses)
         if not config.plateau_metric:
           return plateau
@@ -152,7 +156,7 @@ def run(config: SftConfig) -> dict[str, Any]:
         return {"best": plateau["best"], "stale": plateau["stale"] + 1}
 
       if step == 0:
-        logger.write(0, evaluate(state.params))
+        logger.write(0, evaluate(state.averaged))
       elif start.loop.get("evaluate"):
         plateau = validate(step, plateau)
       stopping = False

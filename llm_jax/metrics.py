@@ -9,12 +9,14 @@ one step ahead.
 from __future__ import annotations
 
 import math
+import re
 import time
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from typing import Any, TypeVar
 
 from etils import epath
 import jax
+import numpy as np
 
 from llm_jax.config import LoggingConfig
 from llm_jax.flops import peak_flops
@@ -23,6 +25,8 @@ from llm_jax.metric_writers import (
 from llm_jax.profiling import StepProfiler, device_memory
 
 Scalar = jax.Array | float
+# Layers that a vector of metrics is of, in its name (`norms.layer_norms`).
+_LAYERS = re.compile(r"layers\.(\d+)-(\d+)\.")
 Batch = TypeVar("Batch")
 
 # What two runs of the same thing do not share: how long it took, and on what.
@@ -30,6 +34,23 @@ TIMINGS = ("seconds", "step_seconds", "data_wait_seconds", "tokens_per_second",
            "mfu", "hbm_gib", "hbm_peak_gib", "hbm_limit_gib")
 # A share of waiting above this is told on the console.
 _NOTED_WAIT = 0.02
+
+
+def numbers(metrics: Mapping[str, Any]) -> dict[str, float]:
+  """Metrics as the files hold them; waits for those still being computed.
+
+  A vector whose name says of which layers it is, "grad_norm/layers.0-2.mlp.up",
+  becomes a number for each: "grad_norm/layers.0.mlp.up" and so on.
+  """
+  found = {}
+  for name, value in jax.device_get(dict(metrics)).items():
+    if np.ndim(value) == 0:
+      found[name] = float(value)
+      continue
+    first = int(_LAYERS.search(name)[1])
+    for i, number in enumerate(value):
+      found[_LAYERS.sub(f"layers.{first + i}.", name)] = float(number)
+  return found
 
 
 class WeightedMeans:
@@ -86,7 +107,9 @@ class MetricLogger:
                num_steps: int, start_step: int = 0, tokens_per_step: int = 0,
                flops_per_token: float | None = None, *,
                console: Iterable[str] = ("loss",),
-               run_config: Mapping[str, Any] | None = None):
+               run_config: Mapping[str, Any] | None = None,
+               on_step: Callable[[int, Mapping[str, Scalar]], None]
+               | None = None):
     """Opens the files, dropping what is past `start_step`.
 
     Args:
@@ -98,12 +121,14 @@ class MetricLogger:
       flops_per_token: training operations per token, for `mfu`.
       console: metrics of `log` that are shown on the console.
       run_config: the resolved config, for Weights & Biases.
+      on_step: called with each step and its metrics as soon as they are there
+        (`step_guard.StepGuard`), in every process.
 
     Raises:
       ConfigError: a writer that was asked for is not installed.
     """
     self._every, self._num_steps = max(config.every, 1), num_steps
-    self._tokens_per_step = tokens_per_step
+    self._tokens_per_step, self._on_step = tokens_per_step, on_step
     self._console = tuple(console)
     peak = peak_flops(jax.devices()[0].device_kind)
     self._flops_share = (flops_per_token / (peak * jax.device_count())
@@ -164,7 +189,7 @@ class MetricLogger:
     now = time.monotonic()
     due = step in (1, self._num_steps) or step % self._every == 0
     if due and self._writers:
-      record = {k: float(v) for k, v in jax.device_get(dict(metrics)).items()}
+      record = numbers(metrics)
       rates = self._rates(step, now)
       shown = {k: record[k] for k in self._console if k in record}
       shown |= {k: rates[k] for k in ("tokens_per_second", "mfu")
@@ -182,6 +207,8 @@ class MetricLogger:
     if due or self._undisturbed is None:
       self._undisturbed, self._data_wait = (step, now), 0.0
     self._first = self._first or (step, now)
+    if self._on_step:
+      self._on_step(step, metrics)
 
   def _rates(self, step: int, now: float) -> dict[str, float]:
     if not self._undisturbed:
@@ -215,7 +242,7 @@ class MetricLogger:
     self.flush()
     if not self._writers:
       return
-    record = {k: float(v) for k, v in jax.device_get(dict(metrics)).items()}
+    record = numbers(metrics)
     if record:
       self._write(step, time.monotonic(), record)
       print(format_line(step, self._num_steps, record), flush=True)

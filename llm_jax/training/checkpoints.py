@@ -2,8 +2,9 @@
 
 A checkpoint is a directory `<workdir>/checkpoints/<step>/` of five items:
 
-  params     the model's tensors: all that chat, evaluation and export read
-  optimizer  step, optimiser state, extra
+  params     the model's tensors: all that chat, evaluation and export read;
+             with optimizer.ema_decay their average
+  optimizer  step, optimiser state, extra; then also the parameters themselves
   data       the data iterator's state: the next batch's index
   loop       what else the stage's loop needs (a plateau's patience, ...)
   config     stage and model configuration, as JSON
@@ -37,6 +38,8 @@ from llm_jax.tokenizer.loading import load_tokenizer
 from llm_jax.tokenizer.protocol import Tokenizer
 from llm_jax.training import integrity
 from llm_jax.training.adapters import Adapter
+from llm_jax.training.checkpoint_items import (
+    check_items, differences, items_of, state_of)
 from llm_jax.training.train_step import (
     TrainState, new_train_state, state_shardings)
 
@@ -57,19 +60,6 @@ def _abstract(make: Any, specs: Any) -> Any:
     return jax.ShapeDtypeStruct(x.shape, x.dtype, sharding=sharding)
   return jax.tree.map(leaf, jax.eval_shape(make), specs,
                       is_leaf=lambda x: isinstance(x, PartitionSpec))
-
-
-def differences(saved: ModelConfig, wanted: ModelConfig) -> list[str]:
-  """`field (saved, wanted)` of each part of the architecture that differs.
-
-  How a model is run (sharding, remat, compute dtype) is not its architecture.
-  """
-  saved, wanted = to_dict(saved), to_dict(wanted)
-  how_it_runs = ("rules", "attention", "context_attention", "remat",
-                  "scan_layers", "compute_dtype", "cache_dtype")
-  return [f"{name} ({saved[name]} there, {value} here)"
-          for name, value in wanted.items()
-          if saved[name] != value and name not in how_it_runs]
 
 
 def check_architecture(path: str, model: ModelConfig) -> None:
@@ -159,10 +149,9 @@ class Checkpointer:
     if step in self._manager.all_steps():
       return
     self._saving, self._failure = step, ""
-    optimizer = {"step": state.step, "opt_state": state.opt_state,
-                 "extra": state.extra}
+    params, optimizer = items_of(state)
     items = ocp.args.Composite(
-        params=ocp.args.StandardSave(state.params),
+        params=ocp.args.StandardSave(params),
         optimizer=ocp.args.StandardSave(optimizer),
         data=ocp.args.JsonSave(data), loop=ocp.args.JsonSave(loop or {}),
         config=ocp.args.JsonSave(self._info()))
@@ -217,9 +206,13 @@ class Checkpointer:
       info["adapter"] = to_dict(self.adapter)
     return info
 
-  def restore(self, tx: optax.GradientTransformation
+  def restore(self, tx: optax.GradientTransformation, *, ema: bool = False
               ) -> tuple[TrainState, dict[str, Any], dict[str, Any]]:
     """(state, data, loop) of the newest checkpoint, on the ambient mesh.
+
+    Args:
+      tx: the optimiser of the run.
+      ema: whether the run keeps an average of its parameters.
 
     Raises:
       ConfigError: the checkpoint is of another architecture.
@@ -239,15 +232,19 @@ class Checkpointer:
             "others; use another --workdir.")
     lora = self.adapter.lora if self.adapter else None
     abstract = _abstract(
-        lambda: new_train_state(jax.random.key(0), tx, self._model, lora),
-        state_shardings(tx, self._model, lora))
+        lambda: new_train_state(jax.random.key(0), tx, self._model, lora,
+                                ema=ema),
+        state_shardings(tx, self._model, lora, ema=ema))
+    params, optimizer = items_of(abstract)
+    place = self._directory / str(step)
+    with ocp.StandardCheckpointer() as checkpointer:
+      saved = checkpointer.metadata(place / "optimizer").item_metadata.tree
+    check_items(str(place), saved, optimizer)
     restored = self._manager.restore(step, args=ocp.args.Composite(
-        params=ocp.args.StandardRestore(abstract.params),
-        optimizer=ocp.args.StandardRestore(
-            {"step": abstract.step, "opt_state": abstract.opt_state,
-             "extra": abstract.extra}),
+        params=ocp.args.StandardRestore(params),
+        optimizer=ocp.args.StandardRestore(optimizer),
         data=ocp.args.JsonRestore(), loop=ocp.args.JsonRestore()))
-    state = TrainState(params=restored["params"], **restored["optimizer"])
+    state = state_of(restored["params"], restored["optimizer"])
     return state, restored["data"], restored["loop"]
 
   def close(self) -> None:

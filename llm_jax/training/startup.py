@@ -24,7 +24,7 @@ from llm_jax.training.checkpoints import (
     CHECKPOINTS, Checkpointer, check_architecture, checkpoint_info, load_params,
     saved_steps)
 from llm_jax.training.train_step import (
-    TrainState, init_train_state, state_shardings)
+    TrainState, fresh_state, init_train_state, state_shardings)
 
 
 def check_run(config: TrainRunConfig, model: ModelConfig, mesh: Any,
@@ -120,26 +120,27 @@ def start_or_resume(config: TrainRunConfig, model: ModelConfig,
     ConfigError: a checkpoint is of another architecture, or missing.
   """
   adapter, frozen = checkpointer.adapter, None
+  ema = config.optimizer.ema_decay > 0
   if adapter is not None:
     frozen, _, _ = load_params(
         adapter.base_checkpoint(as_path(config.workdir)))
   if checkpointer.newest_whole() is not None:
-    state, data, loop = checkpointer.restore(tx)
+    state, data, loop = checkpointer.restore(tx, ema=ema)
     return Start(state, data["next_batch"], loop, "resumed", frozen)
   if adapter is not None:
     state = init_train_state(jax.random.key(config.seed), tx, model,
-                             adapter.lora)
+                             adapter.lora, ema=ema)
     return Start(state, 0, {}, "init_from", frozen)
   if not config.init_from:
-    state = init_train_state(jax.random.key(config.seed), tx, model)
+    state = init_train_state(jax.random.key(config.seed), tx, model,
+                             ema=ema)
     return Start(state, 0, {}, "scratch")
   check_architecture(config.init_from, model)
   params, _, _ = load_params(config.init_from)
   mesh = jax.sharding.get_abstract_mesh()
-  shardings = None if mesh.empty else state_shardings(tx, model)
+  shardings = None if mesh.empty else state_shardings(tx, model, ema=ema)
   def make(params):
-    return TrainState(jnp.zeros((), jax.numpy.int32), params,
-                      tx.init(params))
+    return fresh_state(params, tx, ema=ema)
   state = (jax.jit(make)(params) if shardings is None
            else jax.jit(make, out_shardings=shardings)(params))
   return Start(state, 0, {}, "init_from")

@@ -12,7 +12,11 @@ import optax
 from llm_jax.config import LoraConfig, ModelConfig
 from llm_jax.model.lora import trained_specs
 from llm_jax.model.params import init_tensors, tensor_shardings
+from llm_jax.training.averaging import start_average, update_average
 from llm_jax.training.losses import Aux, LossFn
+from llm_jax.training.norms import layer_norms as norms_of_layers, tree_norm
+
+_COUNTS = ("skipped", "skipped_in_a_row")
 
 
 @flax.struct.dataclass
@@ -23,17 +27,44 @@ class TrainState:
     step: int32 scalar, optimiser steps done.
     params: model parameters.
     opt_state: the optimiser's.
-    extra: whatever else a recipe carries (EMA, router bias); {} by default.
+    extra: what else is carried. `fresh_state` puts in `skipped` and
+      `skipped_in_a_row`, int32 scalars that count the steps `train_step` left
+      out, and `ema`, an average of the parameters, where it is asked for.
   """
   step: jax.Array
   params: Any
   opt_state: Any
   extra: Any = flax.struct.field(default_factory=dict)
 
+  @property
+  def averaged(self) -> Any:
+    """What evaluation reads: the average of the parameters, where one is kept,
+    else the parameters."""
+    return self.extra.get("ema", self.params)
+
+
+def fresh_state(params: Any, tx: optax.GradientTransformation, *,
+                ema: bool = False) -> TrainState:
+  """The state before the first step; traceable.
+
+  Args:
+    params: initial parameters, or an adapter's.
+    tx: the optimiser.
+    ema: keep an average of the parameters, too.
+  """
+  # Each counter a buffer of its own, since the state is donated.
+  step, *counts = (jnp.zeros((), jnp.int32) for _ in range(1 + len(_COUNTS)))
+  extra = dict(zip(_COUNTS, counts))
+  if ema:
+    extra["ema"] = start_average(params)
+  return TrainState(step, params, tx.init(params), extra)
+
 
 def state_shardings(tx: optax.GradientTransformation, config: ModelConfig,
-                    lora: LoraConfig | None = None) -> TrainState:
-  """A `TrainState` of PartitionSpecs: each moment is split as its parameter.
+                    lora: LoraConfig | None = None, *,
+                    ema: bool = False) -> TrainState:
+  """A `TrainState` of PartitionSpecs: each moment is split as its parameter,
+  and so is the average of the parameters.
 
   `jax.jit(tx.init)(params)` would replicate the moments instead, which for Adam
   is twice the memory that FSDP set out to save.
@@ -50,21 +81,24 @@ def state_shardings(tx: optax.GradientTransformation, config: ModelConfig,
       tx, lambda moment, spec: moment if masked(moment) else spec,
       jax.eval_shape(tx.init, abstract), shardings,
       transform_non_params=lambda _: replicated, is_leaf=masked)
+  extra = {"skipped": replicated, "skipped_in_a_row": replicated}
+  if ema:
+    extra["ema"] = shardings
   return TrainState(step=replicated, params=shardings, opt_state=opt_specs,
-                    extra={})
+                    extra=extra)
 
 
 def new_train_state(key: jax.Array, tx: optax.GradientTransformation,
-                    config: ModelConfig,
-                    lora: LoraConfig | None = None) -> TrainState:
-  """Initial parameters, or an initial adapter, and moments; traceable."""
+                    config: ModelConfig, lora: LoraConfig | None = None, *,
+                    ema: bool = False) -> TrainState:
+  """`fresh_state` of a new model, or of an adapter to one; traceable."""
   params = init_tensors(key, trained_specs(config, lora), config.param_dtype)
-  return TrainState(jnp.zeros((), jnp.int32), params, tx.init(params))
+  return fresh_state(params, tx, ema=ema)
 
 
 def init_train_state(key: jax.Array, tx: optax.GradientTransformation,
-                     config: ModelConfig, lora: LoraConfig | None = None
-                     ) -> TrainState:
+                     config: ModelConfig, lora: LoraConfig | None = None, *,
+                     ema: bool = False) -> TrainState:
   """A fresh state, made in place on the ambient mesh where there is one.
 
   Args:
@@ -72,16 +106,18 @@ def init_train_state(key: jax.Array, tx: optax.GradientTransformation,
     tx: the optimiser.
     config: the model.
     lora: with a rank, the state is that of an adapter to the model.
+    ema: keep an average of the parameters, too.
   """
   config.validate()
 
   def make(key):
-    return new_train_state(key, tx, config, lora)
+    return new_train_state(key, tx, config, lora, ema=ema)
 
   mesh = jax.sharding.get_abstract_mesh()
   if mesh.empty:
     return jax.jit(make)(key)
-  return jax.jit(make, out_shardings=state_shardings(tx, config, lora))(key)
+  return jax.jit(make, out_shardings=state_shardings(
+      tx, config, lora, ema=ema))(key)
 
 
 def _sum_gradients(state: TrainState, frozen: Any, batch: dict[str, jax.Array],
@@ -116,9 +152,15 @@ def _sum_gradients(state: TrainState, frozen: Any, batch: dict[str, jax.Array],
 
 def train_step(state: TrainState, frozen: Any, batch: dict[str, jax.Array], *,
                loss_fn: LossFn, tx: optax.GradientTransformation,
-               num_microbatches: int = 1
+               num_microbatches: int = 1, ema_decay: float = 0.0,
+               layer_norms: bool = False
                ) -> tuple[TrainState, dict[str, jax.Array]]:
   """One optimiser step on the gradient of loss_sum / weight.
+
+  A step whose loss or gradient norm is not finite is skipped: parameters,
+  optimiser state and average stay as they are, bit for bit, the step is counted
+  in `state.extra`, and the next batch has its turn. The device decides, so the
+  host does not wait; `step_guard.py` stops a run that skips too many.
 
   Args:
     state: parameters, optimiser state, step. Donate it under `jit`.
@@ -130,21 +172,54 @@ def train_step(state: TrainState, frozen: Any, batch: dict[str, jax.Array], *,
     num_microbatches: the batch is cut into so many, one after the other; sums
       and weights are added and divided once, so the result is the full batch's
       whatever the masks.
+    ema_decay: of the average in `state.extra["ema"]`, where there is one.
+    layer_norms: metrics also hold `update_norm` (0 where skipped), `param_norm`
+      (after the step), and vectors over layers of the norms of their gradients
+      and updates (`norms.layer_norms`).
 
   Returns:
-    (the next state, scalar metrics: `loss`, `grad_norm`, `weight` and those of
-    `Aux`). A batch of weight zero leaves the parameters to weight decay alone.
+    (the next state, scalar metrics: `loss`, `grad_norm`, `weight`, the counts
+    of skipped steps and those of `Aux`).
+    A batch of weight zero leaves the parameters to weight decay alone.
   """
   grads, loss_sum, aux = _sum_gradients(state, frozen, batch, loss_fn,
                                         num_microbatches)
   divisor = jnp.maximum(aux.weight, 1e-8)
   grads = jax.tree.map(lambda g: g / divisor.astype(g.dtype), grads)
+  loss, grad_norm = loss_sum / divisor, tree_norm(grads)
+  finite = jnp.isfinite(loss) & jnp.isfinite(grad_norm)
+
+  def kept(new, old):
+    return jax.tree.map(
+        lambda n, o: jnp.where(finite, n.astype(o.dtype), o), new, old)
+
   updates, opt_state = tx.update(grads, state.opt_state, state.params)
-  metrics = {"loss": loss_sum / divisor,
-             "grad_norm": optax.tree.norm(grads),
-             "weight": aux.weight}
+  updates = jax.tree.map(lambda u: jnp.where(finite, u, 0), updates)
+  params = kept(optax.apply_updates(state.params, updates), state.params)
+  extra = _counted(state.extra, finite)
+  if "ema" in extra:
+    applied = state.step + 1 - extra.get("skipped", 0)
+    extra["ema"] = kept(
+        update_average(extra["ema"], params, ema_decay, applied), extra["ema"])
+  metrics = {"loss": loss, "grad_norm": grad_norm, "weight": aux.weight}
+  metrics |= {name: extra[name] for name in _COUNTS if name in extra}
   metrics |= {name: total / jnp.maximum(weight, 1e-8)
               for name, (total, weight) in aux.metrics.items()}
-  return state.replace(step=state.step + 1,
-                       params=optax.apply_updates(state.params, updates),
-                       opt_state=opt_state), metrics
+  if layer_norms:  # not for nothing: all updates then exist at once
+    metrics |= {"update_norm": tree_norm(updates),
+                "param_norm": tree_norm(params)}
+    metrics |= norms_of_layers("grad_norm", grads)
+    metrics |= norms_of_layers("update_norm", updates)
+  return state.replace(step=state.step + 1, params=params,
+                       opt_state=kept(opt_state, state.opt_state),
+                       extra=extra), metrics
+
+
+def _counted(extra: dict[str, Any], finite: jax.Array) -> dict[str, Any]:
+  """`extra` with this step counted, where it has counts."""
+  if not set(_COUNTS) <= set(extra):
+    return dict(extra)
+  return {**extra,
+          "skipped": extra["skipped"] + ~finite,
+          "skipped_in_a_row": jnp.where(
+              finite, 0, extra["skipped_in_a_row"] + 1)}

@@ -1,0 +1,75 @@
+"""How a train state lies in a checkpoint, and which run it belongs to.
+
+The item `params` is all that chat, evaluation, export and `--init_from` read.
+Of a run with `optimizer.ema_decay` it is the average of the parameters, so that
+no reader need know of averages. The parameters themselves, with which only the
+run goes on, then lie with the optimiser.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from llm_jax.config import ModelConfig, require
+from llm_jax.config_tree import to_dict
+from llm_jax.training.train_step import TrainState
+
+
+def items_of(state: TrainState) -> tuple[Any, dict[str, Any]]:
+  """The items `params` and `optimizer` of a state."""
+  optimizer = {"step": state.step, "opt_state": state.opt_state,
+               "extra": {name: value for name, value in state.extra.items()
+                         if name != "ema"}}
+  if "ema" in state.extra:
+    optimizer["trained"] = state.params
+  return state.averaged, optimizer
+
+
+def state_of(params: Any, optimizer: Mapping[str, Any]) -> TrainState:
+  """The state whose items these are."""
+  optimizer = dict(optimizer)
+  if (trained := optimizer.pop("trained", None)) is not None:
+    optimizer["extra"] = {**optimizer["extra"], "ema": params}
+    params = trained
+  return TrainState(params=params, **optimizer)
+
+
+def check_items(place: str, saved: Mapping[str, Any],
+                wanted: Mapping[str, Any]) -> None:
+  """Raises `ConfigError` where an item `optimizer` is not what a run goes on
+  with.
+
+  Args:
+    place: the checkpoint, for the message.
+    saved: its tree.
+    wanted: the tree of the run's own.
+  """
+  has, needs = ("trained" in tree for tree in (saved, wanted))
+  require(has == needs, f"the checkpoint in {place} holds "
+          f"{'an' if has else 'no'} average of the parameters; set "
+          f"--optimizer.ema_decay {'above' if has else 'to'} 0, as it was, or "
+          "choose another --workdir.")
+  missing = set(wanted["extra"]) - set(saved.get("extra") or {})
+  require(not missing, f"the checkpoint in {place} was saved by an older "
+          f"version, without {', '.join(sorted(missing))} of the train state; "
+          "begin a new run from it with --init_from and another --workdir.")
+
+
+def differences(saved: ModelConfig, wanted: ModelConfig) -> list[str]:
+  """`field (saved, wanted)` of each part of the architecture that differs.
+
+  How a model is run (sharding, remat, compute dtype) is not its architecture.
+  """
+  saved, wanted = (_without_dispatch(to_dict(c)) for c in (saved, wanted))
+  how_it_runs = ("rules", "attention", "context_attention", "remat",
+                  "scan_layers", "compute_dtype", "cache_dtype")
+  return [f"{name} ({saved[name]} there, {value} here)"
+          for name, value in wanted.items()
+          if saved[name] != value and name not in how_it_runs]
+
+
+def _without_dispatch(model: dict[str, Any]) -> dict[str, Any]:
+  """How tokens reach their experts is not what the experts are."""
+  return {**model, "moe": {name: value for name, value in model["moe"].items()
+                           if name not in ("dispatch", "capacity_factor")}}
