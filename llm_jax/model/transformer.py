@@ -18,7 +18,7 @@ from llm_jax.model import layers
 from llm_jax.model.attention import cached_attention, self_attention
 from llm_jax.model.cache import KVCache, write_slots
 from llm_jax.model.latent_attention import latent_attention
-from llm_jax.model.moe import moe
+from llm_jax.model.moe import moe, no_aux
 from llm_jax.model.params import Params
 from llm_jax.model.quantization import Int8, matmul_transposed
 from llm_jax.model.rotary import apply_rotary, rotary_angles
@@ -64,7 +64,7 @@ def _attention(x_BTD: jax.Array, params: dict[str, Any], rotary: Any,
 def block(x_BTD: jax.Array, params: dict[str, Any], rotary: dict[str, Any],
           segment_ids_BT: jax.Array | None, positions_BT: jax.Array,
           cache_kv: tuple[Any, Any] | None, kind: str, config: ModelConfig
-          ) -> tuple[jax.Array, Any, jax.Array]:
+          ) -> tuple[jax.Array, Any, dict[str, jax.Array]]:
   """One Transformer block.
 
   Args:
@@ -78,7 +78,7 @@ def block(x_BTD: jax.Array, params: dict[str, Any], rotary: dict[str, Any],
     config: the model.
 
   Returns:
-    (x_BTD, cache_kv, both updated, load-balancing loss: 0 without experts).
+    (x_BTD, cache_kv, both updated, what `moe.no_aux` has of this layer).
   """
   def add(x_BTD, update_BTD, name):
     if name in params:
@@ -96,15 +96,15 @@ def block(x_BTD: jax.Array, params: dict[str, Any], rotary: dict[str, Any],
         before(x_BTD, "attention_norm"), params["attention"], rotary[kind],
         segment_ids_BT, positions_BT, cache_kv, window, config)
     x_BTD = add(x_BTD, update_BTD, "attention_post_norm")
-  balance = jnp.zeros(())
+  aux = no_aux(config)
   with jax.named_scope("mlp"):
     normed_BTD = before(x_BTD, "mlp_norm")
     if "moe" in params:
-      update_BTD, balance = moe(normed_BTD, params["moe"], config)
+      update_BTD, aux = moe(normed_BTD, params["moe"], config)
     else:
       update_BTD = layers.mlp(normed_BTD, params["mlp"], config)
     x_BTD = add(x_BTD, update_BTD, "mlp_post_norm")
-  return x_BTD, cache_kv, balance
+  return x_BTD, cache_kv, aux
 
 
 def rotary_of_kinds(positions_BT: jax.Array, config: ModelConfig
@@ -153,8 +153,8 @@ def backbone(params: Params, tokens_BT: jax.Array, config: ModelConfig, *,
       rows of different lengths need no padding on the left.
 
   Returns:
-    (hidden_BTD after the final norm, the updated cache or None, aux losses:
-    with experts {"balance_loss": mean over their layers}, else {}).
+    (hidden_BTD after the final norm, the updated cache or None, with experts
+    what `moe.no_aux` names, each the mean over their layers, else {}).
   """
   dtype = jnp.dtype(config.compute_dtype)
   if positions_BT is None:
@@ -171,15 +171,13 @@ def backbone(params: Params, tokens_BT: jax.Array, config: ModelConfig, *,
   rotary = rotary_of_kinds(positions_BT, config)
 
   if cache is not None:
-    x_BTD, cache, balance = _cached_blocks(params, x_BTD, rotary, positions_BT,
-                                           cache, config)
+    x_BTD, cache, total = _cached_blocks(params, x_BTD, rotary, positions_BT,
+                                         cache, config)
   else:
-    x_BTD, balance = _blocks(params, x_BTD, rotary, segment_ids_BT,
-                             positions_BT, config)
-  aux = {}
-  if config.moe.num_experts:
-    aux["balance_loss"] = balance / (
-        config.num_layers - config.moe.first_dense)
+    x_BTD, total = _blocks(params, x_BTD, rotary, segment_ids_BT,
+                           positions_BT, config)
+  aux = {name: value / (config.num_layers - config.moe.first_dense)
+         for name, value in total.items()}
   return layers.norm(x_BTD, params["final_norm"], config), cache, aux
 
 
@@ -187,13 +185,13 @@ def _cached_blocks(params, x_BTD, rotary, positions_BT, cache, config):
   """All blocks, unstacked: a slice of a stack would copy the weights."""
   blocks = [layer for group in unstack_layers(params)["layers"]
             for layer in group]
-  entries, total = [], 0.0
+  entries, total = [], no_aux(config)
   for number, layer in enumerate(blocks):
-    x_BTD, entry, balance = block(
+    x_BTD, entry, aux = block(
         x_BTD, layer, rotary, None, positions_BT,
         (cache.k[number], cache.v[number]), config.layer_kind(number), config)
     entries.append(entry)
-    total += balance
+    total = jax.tree.map(jnp.add, total, aux)
   return x_BTD, KVCache(*zip(*entries, strict=True)), total
 
 
@@ -202,14 +200,14 @@ def _blocks(params, x_BTD, rotary, segment_ids_BT, positions_BT, config):
   the other."""
   def run(x_BTD, layer, kind):
     def body(x_BTD, layer):
-      x_BTD, _, balance = block(x_BTD, layer, rotary, segment_ids_BT,
-                                positions_BT, None, kind, config)
-      return x_BTD, balance
+      x_BTD, _, aux = block(x_BTD, layer, rotary, segment_ids_BT,
+                            positions_BT, None, kind, config)
+      return x_BTD, aux
     if config.remat == "full":
       body = jax.checkpoint(body)
     return body(x_BTD, layer)
 
-  total, first = jnp.zeros(()), 0
+  total, first = no_aux(config), 0
   for group in params["layers"]:
     stacked = isinstance(group, dict)
     repeats = (jax.tree.leaves(group)[0].shape[0] if stacked else len(group))
@@ -219,21 +217,21 @@ def _blocks(params, x_BTD, rotary, segment_ids_BT, positions_BT, config):
     kinds = [config.layer_kind(first + i) for i in range(repeats)]
     if scanned:
       def body(x_BTD, period_layers):
-        balances = 0.0
+        sums = no_aux(config)
         for i, kind in enumerate(kinds[:period]):  # noqa: B023 - used at once
-          x_BTD, balance = run(
+          x_BTD, aux = run(
               x_BTD, jax.tree.map(lambda w, i=i: w[i], period_layers), kind)
-          balances += balance
-        return x_BTD, balances
+          sums = jax.tree.map(jnp.add, sums, aux)
+        return x_BTD, sums
       periods = jax.tree.map(
           lambda w: w[:scanned].reshape(-1, period, *w.shape[1:]), group)  # noqa: B023
-      x_BTD, balances = jax.lax.scan(body, x_BTD, periods)
-      total += jnp.sum(balances)
+      x_BTD, sums = jax.lax.scan(body, x_BTD, periods)
+      total = jax.tree.map(lambda a, b: a + jnp.sum(b), total, sums)
     for i in range(scanned, repeats):
       layer = (jax.tree.map(lambda w, i=i: w[i], group) if stacked
                else group[i])
-      x_BTD, balance = run(x_BTD, layer, kinds[i])
-      total += balance
+      x_BTD, aux = run(x_BTD, layer, kinds[i])
+      total = jax.tree.map(jnp.add, total, aux)
     first += repeats
   return x_BTD, total
 

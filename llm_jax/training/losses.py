@@ -115,4 +115,7 @@ def language_model_loss(params: Any, frozen: Any, batch: dict[str, jax.Array],
     loss_sum += config.moe.balance_coef * balance
     told = told.replace(
         metrics=told.metrics | {"balance_loss": (balance, told.weight)})
+  if "dropped_share" in aux:
+    told.metrics["dropped_share"] = (aux["dropped_share"] * told.weight,
+                                     told.weight)
   return loss_sum, told
