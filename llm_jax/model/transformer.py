@@ -11,11 +11,12 @@ from __future__ import annotations
 from typing import Any
 
 import jax
+from jax.ad_checkpoint import checkpoint_name
 import jax.numpy as jnp
 
 from llm_jax.config import ModelConfig
 from llm_jax.model import layers
-from llm_jax.model.attention import cached_attention, self_attention
+from llm_jax.model.attention import SAVED, cached_attention, self_attention
 from llm_jax.model.cache import KVCache, write_slots
 from llm_jax.model.latent_attention import latent_attention
 from llm_jax.model.moe import moe, no_aux
@@ -23,6 +24,8 @@ from llm_jax.model.params import Params
 from llm_jax.model.quantization import Int8, matmul_transposed
 from llm_jax.model.rotary import apply_rotary, rotary_angles
 from llm_jax.sharding import shard
+
+_LAYER_INPUT = "layer_input"  # its `checkpoint_name`
 
 
 def _attention(x_BTD: jax.Array, params: dict[str, Any], rotary: Any,
@@ -198,13 +201,17 @@ def _cached_blocks(params, x_BTD, rotary, positions_BT, cache, config):
 def _blocks(params, x_BTD, rotary, segment_ids_BT, positions_BT, config):
   """All blocks: scanned, a period of the layer pattern at a time, or one after
   the other."""
-  def run(x_BTD, layer, kind):
+  def run(x_BTD, layer, kind, in_scan=False):
     def body(x_BTD, layer):
-      x_BTD, _, aux = block(x_BTD, layer, rotary, segment_ids_BT,
-                            positions_BT, None, kind, config)
+      x_BTD, _, aux = block(checkpoint_name(x_BTD, _LAYER_INPUT), layer,
+                            rotary, segment_ids_BT, positions_BT, None, kind,
+                            config)
       return x_BTD, aux
-    if config.remat == "full":
-      body = jax.checkpoint(body)
+    if config.remat != "none":
+      # A scan is barrier enough: what its backward pass computes again is not
+      # found to be the same as what its forward pass computed.
+      body = jax.checkpoint(body, prevent_cse=not in_scan,
+                            policy=_kept_by(config.remat))
     return body(x_BTD, layer)
 
   total, first = no_aux(config), 0
@@ -220,7 +227,8 @@ def _blocks(params, x_BTD, rotary, segment_ids_BT, positions_BT, config):
         sums = no_aux(config)
         for i, kind in enumerate(kinds[:period]):  # noqa: B023 - used at once
           x_BTD, aux = run(
-              x_BTD, jax.tree.map(lambda w, i=i: w[i], period_layers), kind)
+              x_BTD, jax.tree.map(lambda w, i=i: w[i], period_layers), kind,
+              in_scan=True)
           sums = jax.tree.map(jnp.add, sums, aux)
         return x_BTD, sums
       periods = jax.tree.map(
@@ -234,6 +242,22 @@ def _blocks(params, x_BTD, rotary, segment_ids_BT, positions_BT, config):
       total = jax.tree.map(jnp.add, total, aux)
     first += repeats
   return x_BTD, total
+
+
+def _kept_by(remat):
+  """What a layer keeps for its backward pass, beside its input (which
+  `offload` keeps in the host's memory); the rest is computed again."""
+  policies = jax.checkpoint_policies
+  if remat == "dots":
+    return policies.dots_with_no_batch_dims_saveable
+  if remat == "attention":
+    return policies.save_only_these_names(SAVED)
+  if remat == "offload":
+    return policies.save_and_offload_only_these_names(
+        names_which_can_be_saved=[],
+        names_which_can_be_offloaded=[_LAYER_INPUT],
+        offload_src="device", offload_dst="pinned_host")
+  return policies.nothing_saveable
 
 
 def unembed(params: Params, hidden_BTD: jax.Array,
