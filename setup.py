@@ -66,10 +66,13 @@ EXTRAS = {
     "serve": ["llguidance>=1.9.1"],
     # Curating on a Ray cluster.
     "ray": ["ray>=2.60"],
+    # Figures of experiments.scaling_laws.
+    "plots": ["matplotlib>=3.11"],
     # Chapters that need no package beyond the plain ones so far.
     "rl": [],
     "convert": [],
     "test": ["pytest>=9.2", "pytest-xdist>=3.8", "ruff>=0.17.6",
+             "matplotlib>=3.11",
              "setuptools>=68", "llguidance>=1.9.1", "jsonschema>=4.26",
              "warcio>=1.8.1"],
     "notebooks": ["ipykernel>=7.4", "nbclient>=0.11", "nbformat>=5.11",
@@ -82,7 +85,8 @@ EXTRAS = {
 }
 # Neither an accelerator, which is a choice, nor PyTorch.
 EXTRAS["all"] = sorted({package for name in
-                        ("data", "serve", "rl", "convert", "test", "notebooks")
+                        ("data", "serve", "plots", "rl", "convert", "test",
+                         "notebooks")
                         for package in EXTRAS[name]})
 
 setuptools.setup(
