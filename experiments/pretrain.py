@@ -80,7 +80,8 @@ def run(config: PretrainConfig) -> dict[str, Any]:
   layout = (config.seq_len, config.batch_size, config.seed,
             process_rows(mesh, model.rules, config.batch_size))
   train = pipeline.mixture_dataset(
-      [(source.shards, source.share) for source in sources], *layout)
+      [(source.shards, source.share) for source in sources], *layout,
+      numbered=config.logging.examples)
   # A corpus may hold nothing out; then only the samples show how it goes.
   held_out = [source for source in sources
               if source.shards.num_bytes("validation")]

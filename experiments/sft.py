@@ -89,7 +89,8 @@ def run(config: SftConfig) -> dict[str, Any]:
     return pipeline.conversations_dataset(
         render_all(chosen, tokenizer), config.seq_len, config.batch_size,
         config.seed, process_rows(mesh, model.rules, config.batch_size),
-        train=train, overlong=config.data.overlong)
+        train=train, numbered=train and config.logging.examples,
+        overlong=config.data.overlong)
 
   train = dataset(conversations["train"], True)
   validation = {kind: dataset([c for c in conversations["validation"]

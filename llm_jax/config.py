@@ -184,6 +184,8 @@ class RlConfig(TrainRunConfig):
   def validate(self) -> None:
     """Raises `ConfigError` at the first setting that cannot work."""
     super().validate()
+    require(not self.logging.examples, "logging.examples records rows of "
+            "token windows and conversations, and RL reads none; leave it off.")
     self.sampling.validate()
     require(self.sampling.temperature > 0, "sampling.temperature is 0: greedy "
             "samples of a prompt are all alike, so no group has an advantage.")

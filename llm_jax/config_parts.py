@@ -211,6 +211,8 @@ class LoggingConfig:
   wandb_project: str = setting("", "also log to this Weights & Biases project")
   layer_norms: bool = setting(False, "also the norms of each layer's gradient "
                               "and update")
+  examples: bool = setting(False, "also examples.jsonl: the numbers of the "
+                           "rows that each step has read (not in rl)")
   profile_steps: str = setting("", "FIRST:END, steps whose trace for XProf and "
                                "TensorBoard is written, such as 10:13")
 

@@ -100,7 +100,9 @@ class MetricLogger:
         state, metrics = train_step(state, logger.next(batches))
         logger.log(step, metrics)
 
-  With `logging.profile_steps` it also writes a trace of these steps.
+  With `logging.profile_steps` it also writes a trace of these steps. With
+  `logging.examples`, `examples.jsonl` holds for every step the numbers of the
+  rows of its global batch, where the batches are numbered (`pipeline.py`).
   """
 
   def __init__(self, workdir: epath.PathLike, config: LoggingConfig,
@@ -133,7 +135,8 @@ class MetricLogger:
     peak = peak_flops(jax.devices()[0].device_kind)
     self._flops_share = (flops_per_token / (peak * jax.device_count())
                          if peak and flops_per_token else None)
-    self._pending: tuple[int, Mapping[str, Scalar]] | None = None
+    self._pending: tuple[int, Mapping[str, Scalar], Any] | None = None
+    self._read: np.ndarray | None = None  # rows of the batch last taken, [B]
     # (step, time) since when steps followed each other undisturbed, and since
     # the first step: compiling counts in neither, evaluations in the second.
     self._undisturbed: tuple[int, float] | None = None
@@ -144,6 +147,7 @@ class MetricLogger:
         workdir, range(0) if jax.process_index() else
         range(traced.start, min(traced.stop, num_steps + 1)), start_step)
     self._writers, self._samples, self._text = [], None, None
+    self._examples = None
     self._started = time.monotonic()
     if jax.process_index():
       return
@@ -153,6 +157,8 @@ class MetricLogger:
       self._started -= jsonl.kept[-1].get("seconds", 0.0)
     self._writers.append(jsonl)
     self._samples = JsonlWriter(workdir / "samples.jsonl", start_step)
+    if config.examples:
+      self._examples = JsonlWriter(workdir / "examples.jsonl", start_step)
     if config.tensorboard:
       self._text = TensorBoardWriter(workdir / "tensorboard", start_step)
       self._writers.append(self._text)
@@ -167,26 +173,36 @@ class MetricLogger:
     self.close()
 
   def next(self, batches: Iterator[Batch]) -> Batch:
-    """`next(batches)`; the time that it takes is `data_wait_seconds`."""
+    """`next(batches)`; the time that it takes is `data_wait_seconds`.
+
+    The field `examples` of numbered batches is taken out: see `log`.
+    """
     began = time.monotonic()
     batch = next(batches)
     self._data_wait += time.monotonic() - began
+    if isinstance(batch, Mapping) and "examples" in batch:
+      batch = dict(batch)
+      self._read = batch.pop("examples")
     return batch
 
   def log(self, step: int, metrics: Mapping[str, Scalar]) -> None:
     """Takes the metrics of a step just dispatched; does not wait for it.
 
     Waits for the step before, and writes it if its turn has come (the first,
-    the last, every `config.every`).
+    the last, every `config.every`). The rows of the batch last taken count as
+    read by `step`.
     """
-    pending, self._pending = self._pending, (step, metrics)
+    pending, self._pending = self._pending, (step, metrics, self._read)
     self._profiler.dispatched(step, metrics)
     if pending:
       self._finish(*pending)
 
-  def _finish(self, step: int, metrics: Mapping[str, Scalar]) -> None:
+  def _finish(self, step: int, metrics: Mapping[str, Scalar],
+              examples: np.ndarray | None) -> None:
     jax.block_until_ready(metrics)
     now = time.monotonic()
+    if self._examples and examples is not None:
+      self._examples.write(step, {"rows": examples.tolist()})
     due = step in (1, self._num_steps) or step % self._every == 0
     if due and self._writers:
       record = numbers(metrics)
@@ -262,12 +278,16 @@ class MetricLogger:
     if pending:
       self._finish(*pending)
     self._undisturbed = None
-    for writer in [*self._writers, *([self._samples] if self._samples else [])]:
+    for writer in self._files():
       writer.flush()
+
+  def _files(self) -> list[Any]:
+    return [writer for writer in (*self._writers, self._samples, self._examples)
+            if writer]
 
   def close(self) -> None:
     """Flushes and closes the files."""
     self._profiler.close()
     self.flush()
-    for writer in [*self._writers, *([self._samples] if self._samples else [])]:
+    for writer in self._files():
       writer.close()

@@ -106,6 +106,22 @@ def test_an_interrupted_run_reads_like_an_uninterrupted_one(tmp_path):
   assert seconds == sorted(seconds)  # goes on from where it was
 
 
+def test_rows_that_each_step_has_read_are_recorded(tmp_path):
+  """Of every step, whatever is logged; once, though a run be cut."""
+  config = LoggingConfig(every=50, tensorboard=False, examples=True)
+  def batches(first):
+    for n in range(first, 99):
+      yield {"tokens": n, "examples": np.array([2 * n, 2 * n + 1])}
+  for start, stop in ((0, 7), (4, 9)):
+    source = batches(start)
+    with metrics.MetricLogger(tmp_path, config, 9, start) as logger:
+      for step in range(start + 1, stop + 1):
+        assert logger.next(source) == {"tokens": step - 1}
+        logger.log(step, {"loss": 1.0})
+  assert logged(tmp_path / "examples.jsonl") == [
+      {"step": n, "rows": [2 * n - 2, 2 * n - 1]} for n in range(1, 10)]
+
+
 def test_a_run_from_step_0_begins_its_files_anew(tmp_path):
   run(tmp_path, 0, 5)
   run(tmp_path, 0, 2)

@@ -22,6 +22,12 @@ A batch is a dict of arrays [B, T]:
 
 In pretraining the target of a document's last token is the <|endoftext|> that
 follows: the model learns where texts end. In conversations it is nothing.
+
+A training batch that is `numbered` has also
+
+    examples     int64    [B] numbers of the rows of the whole global batch
+
+which `MetricLogger.next` takes out again and records.
 """
 
 from __future__ import annotations
@@ -90,8 +96,8 @@ def pretrain_dataset(shards: TokenShards, split: str, seq_len: int,
 
 def mixture_dataset(parts: Sequence[tuple[TokenShards, float]], seq_len: int,
                     batch_size: int, seed: int = 0,
-                    process_rows: np.ndarray | None = None
-                    ) -> grain.MapDataset:
+                    process_rows: np.ndarray | None = None, *,
+                    numbered: bool = False) -> grain.MapDataset:
   """Training windows of several token shards, in shares.
 
   Rows of the parts alternate in a fixed pattern, so that any stretch of the
@@ -101,6 +107,8 @@ def mixture_dataset(parts: Sequence[tuple[TokenShards, float]], seq_len: int,
   Args:
     parts: (shards, share) pairs; shares are relative to each other.
     seq_len, batch_size, seed, process_rows: as above.
+    numbered: batches have the field `examples`; rows of the second part are
+      numbered after those of the first, and so on.
 
   Returns:
     A dataset without end, as `pretrain_dataset`; of one part, the same.
@@ -120,13 +128,14 @@ def mixture_dataset(parts: Sequence[tuple[TokenShards, float]], seq_len: int,
       for i, (first, part) in enumerate(zip(rows.first_rows, all_rows))]
   mixed = (numbers[0] if len(numbers) == 1 else grain.MapDataset.mix(
       numbers, [share for _, share in parts]))
-  return _batches(rows, mixed, batch_size, process_rows)
+  return _batches(rows, mixed, batch_size, process_rows, numbered)
 
 
 def conversations_dataset(conversations: Sequence[packing.Rendered],
                           seq_len: int, batch_size: int, seed: int = 0,
                           process_rows: np.ndarray | None = None, *,
-                          train: bool = True, overlong: str = "error",
+                          train: bool = True, numbered: bool = False,
+                          overlong: str = "error",
                           report: Callable[[str], None] = print
                           ) -> grain.MapDataset:
   """Whole conversations, packed into rows.
@@ -135,6 +144,7 @@ def conversations_dataset(conversations: Sequence[packing.Rendered],
     conversations: (ids, loss_mask) pairs of `render_conversation`.
     seq_len, batch_size, seed, process_rows: as above.
     train: without end and shuffled each epoch, or once and in order.
+    numbered: batches have the field `examples`.
     overlong: "error" or "trim", see `packing.fit_conversations`.
     report: told how full the rows are, and what was trimmed.
 
@@ -154,7 +164,7 @@ def conversations_dataset(conversations: Sequence[packing.Rendered],
              f"{left_out:,} left out because none does")
   report(line)
   return _batches(rows, _numbers(rows, batch_size, seed, train), batch_size,
-                  process_rows)
+                  process_rows, numbered)
 
 
 def iterate(dataset: grain.MapDataset, start_step: int = 0
@@ -309,11 +319,13 @@ def _numbers(rows: Rows, batch_size: int, seed: int, endless: bool
 
 
 def _batches(rows: Rows, numbers: grain.MapDataset, batch_size: int,
-             process_rows: np.ndarray | None) -> grain.MapDataset:
+             process_rows: np.ndarray | None, numbered: bool = False
+             ) -> grain.MapDataset:
   """Batches the numbers of rows, chooses this process's, and reads them."""
   mine = slice(None) if process_rows is None else process_rows
 
   def read(numbers_B: np.ndarray) -> Batch:
-    return rows.read(numbers_B[mine])
+    batch = rows.read(numbers_B[mine])
+    return {**batch, "examples": numbers_B} if numbered else batch
 
   return numbers.batch(batch_size).map(read)

@@ -209,6 +209,24 @@ def test_process_slices_make_the_global_batch(shards, split, count):
         for key in slices[0]})
 
 
+def test_a_numbered_batch_says_which_rows_it_holds(shards):
+  """Each process those of the whole batch; a mixture's are told apart."""
+  plain = pipeline.mixture_dataset([(shards, 1.0)] * 2, SEQ_LEN, BATCH, 3)
+  part = pipeline.mixture_dataset([(shards, 1.0)] * 2, SEQ_LEN, BATCH, 3,
+                                  np.arange(2), numbered=True)
+  rows = pipeline.WindowRows(shards.tokens("train"), shards.endoftext_id,
+                             SEQ_LEN)
+  seen = []
+  for n in range(2 * len(rows) // BATCH):
+    batch = part[n]
+    numbers_B = batch.pop("examples")
+    seen += numbers_B.tolist()
+    _assert_equal(batch, rows.read(numbers_B[:2] % len(rows)))
+    _assert_equal(batch, {key: array[:2] for key, array in plain[n].items()})
+  assert len(seen) == len(set(seen)) > 2 * len(rows) - BATCH
+  assert min(seen) < len(rows) < max(seen) < 2 * len(rows)
+
+
 def test_epochs_are_shuffled_differently(shards):
   dataset = pipeline.pretrain_dataset(shards, "train", SEQ_LEN, BATCH)
   epochs = [[tuple(row["tokens"]) for row in

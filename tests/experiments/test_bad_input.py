@@ -230,6 +230,7 @@ def test_problems(told, made, tmp_path):
   assert "room for 2" in sentence(good, "--sampling.max_new_tokens=62")
   assert "top_k=5" in sentence(good, room, "--sampling.top_k=5")
   assert "group_size" in sentence(good, room, "--group_size=1")
+  assert "logging.examples" in sentence(good, room, "--logging.examples")
   assert "temperature" in sentence(good, room, "--sampling.temperature=0")
 
 
