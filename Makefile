@@ -7,11 +7,11 @@ PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check
 PYTEST := $(BIN)/python -m pytest -n $(JOBS) --dist loadfile
 INPUTS := setup.py requirements-data.txt
 
-.PHONY: help setup models quickstart test test-all lint clean
+.PHONY: help setup models quickstart test test-all scaling-table lint clean
 .DELETE_ON_ERROR:
 
 help:  ## This list
-	@awk -F ':.*## ' '/^[a-z-]+:.*## /{printf "make %-11s %s\n", $$1, $$2}' \
+	@awk -F ':.*## ' '/^[a-z-]+:.*## /{printf "make %-13s %s\n", $$1, $$2}' \
 	  $(MAKEFILE_LIST)
 
 setup: $(VENV)/.plain  ## Virtual environment in .venv with all that a CPU needs
@@ -62,6 +62,14 @@ test-all: test  ## All tests: also the slow ones and those against PyTorch
 	@$(MAKE) --no-print-directory $(VENV)/.reference $(VENV)/.models \
 	  $(VENV)/.llama_cpp
 	$(PYTEST) -m "slow or reference"
+
+# libtpu compiles for TPUs that are not here; an hour on two cores.
+$(VENV)/.tpu: $(VENV)/.plain
+	@$(PIP) --editable '.[tpu]'
+	@touch $@
+
+scaling-table: $(VENV)/.tpu  ## docs/scaling.md: recipes compiled for TPU slices
+	$(BIN)/python -m benchmarks.scaling_table
 
 lint: $(VENV)/.test  ## ruff
 	$(BIN)/ruff check .

@@ -23,6 +23,7 @@ from llm_jax.config_parts import (  # noqa: F401 - handed on
     TokenizerConfig, require, require_choice, setting)
 from llm_jax.config_probes import (  # noqa: F401 - handed on
     ProbeBaseModelConfig, RepeatDocumentsConfig)
+from llm_jax.config_scaling import CompileForTpuConfig  # noqa: F401 - too
 from llm_jax.config_scaling_laws import (  # noqa: F401 - handed on
     ScalingLawsConfig)
 from llm_jax.config_training import (  # noqa: F401 - handed on

@@ -96,8 +96,10 @@ def _unknown_flag(argument: str, config_cls: type) -> ConfigError:
   names = [leaf.name for leaf in leaves(config_cls)] + ["config", "help"]
   members = [n for n in names if n.startswith(name + ".")]
   if members:
+    member = members[0].removeprefix(name + ".")
     return ConfigError(f"--{name} is a group of settings, not a flag; set one "
-                       f"of its members, such as --{members[0]}.")
+                       f"of its members, such as --{members[0]}, or several "
+                       f"at once, --{name}={member}=VALUE,...")
   names += ["no" + leaf.name for leaf in leaves(config_cls)
             if leaf.type is bool and not leaf.is_tuple]
   near = " or ".join("--" + n for n in nearest(name, names))
@@ -105,12 +107,27 @@ def _unknown_flag(argument: str, config_cls: type) -> ConfigError:
       f"did you mean {near}?" if near else "--help lists all flags."))
 
 
+def _ungrouped(argv: list[str], config_cls: type) -> list[str]:
+  """`argv` with --group=a=1,b=2 as --group.a=1 --group.b=2."""
+  names, found = [leaf.name for leaf in leaves(config_cls)], []
+  for argument in argv:
+    group, equals, text = argument.lstrip("-").partition("=")
+    members = [part.partition("=") for part in text.split(",")]
+    if (equals and argument.startswith("-")
+        and all(f"{group}.{name}" in names and mark
+                for name, mark, _ in members)):
+      found += [f"--{group}.{name}={value}" for name, _, value in members]
+    else:
+      found.append(argument)
+  return found
+
+
 def load_config_file(path: str, config_cls: type[Config]) -> Config:
   """The config that `get_config()` of the Python file `path` returns.
 
   Raises:
     ConfigError: no such file, the file fails, it has no get_config, or that
-      returns something other than a `config_cls`.
+      returns something other than a `config_cls` or a class it extends.
   """
   flag = f"--config={path}"
   if not os.path.isfile(path):
@@ -129,6 +146,10 @@ def load_config_file(path: str, config_cls: type[Config]) -> Config:
     name = "" if isinstance(error, ConfigError) else f"{type(error).__name__}: "
     line = _line_in(path, error)
     raise ConfigError(f"{flag} cannot be used{line}: {name}{error}.") from error
+  if type(config) is not config_cls and issubclass(config_cls, type(config)):
+    # An experiment that extends another one reads that one's files, too.
+    config = config_cls(**{field.name: getattr(config, field.name)
+                           for field in dataclasses.fields(config)})
   if not isinstance(config, config_cls):
     raise ConfigError(
         f"{flag} is for another experiment: its get_config() returns a "
@@ -158,7 +179,7 @@ def parse(config_cls: type[Config], argv: list[str]) -> Config:
   """
   values = _flag_values(config_cls)
   try:
-    rest = values(argv, known_only=True)
+    rest = values(_ungrouped(argv, config_cls), known_only=True)
     rest = flags.FLAGS(rest, known_only=True)[1:]
   except (flags.Error, ValueError) as error:
     raise ConfigError(str(error)) from None
@@ -197,7 +218,8 @@ def _as_typed(value: Any) -> str:
 _USAGE = """
 Usage: python -m {program} [--config=FILE] [--name=value ...]
 Later wins: defaults, the config file, flags that are typed. Lists are comma
-separated; a flag x of type bool is set by --x and cleared by --nox.
+separated; a flag x of type bool is set by --x and cleared by --nox; of a group
+several may be set at once, --group=a=1,b=2.
 
   --config=FILE
       a Python file whose get_config() returns a {config}"""

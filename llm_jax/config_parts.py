@@ -164,11 +164,19 @@ class LossConfig:
                        "of them")
   z_coef: float = setting(0.0, "weight of the squared log-normaliser of the "
                           "logits (z-loss); PaLM's is 1e-4")
+  vocab_parts: int = setting(0, "parts of the vocabulary, whose logits are "
+                             "computed one after the other, and the head "
+                             "gathered likewise; computes logits twice; 0: no")
 
   def validate(self) -> None:
     """Raises `ConfigError` for negative settings."""
     require(self.chunk >= 0, f"loss.chunk is {self.chunk}; it cannot be "
             "negative (0 is all).")
+    require(self.vocab_parts >= 0, f"loss.vocab_parts is {self.vocab_parts}; "
+            "it cannot be negative (0 leaves the vocabulary whole).")
+    require(not (self.chunk and self.vocab_parts), "loss.chunk and "
+            "loss.vocab_parts are two ways to have fewer logits at once; set "
+            "one of them.")
     require(self.z_coef >= 0, f"loss.z_coef is {self.z_coef}; it cannot be "
             "negative.")
 

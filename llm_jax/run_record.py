@@ -27,7 +27,8 @@ _MAY_CHANGE = frozenset((
     "workdir", "num_steps", "eval_every", "eval_batches", "num_microbatches",
     "sample_prompts", "sample_tokens", "plateau_metric", "plateau_patience",
     "plateau_min_delta", "attention", "context_attention", "remat",
-    "scan_layers", "dispatch", "chunk", "max_skipped", "dry_run"))
+    "scan_layers", "dispatch", "chunk", "vocab_parts", "max_skipped",
+    "dry_run"))
 _GROUPS_MAY_CHANGE = frozenset(("logging", "checkpoint", "mesh", "rules",
                                 "distributed"))
 # Of an executor only the number of tasks changes what is written.

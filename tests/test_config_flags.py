@@ -78,6 +78,26 @@ def get_config():
   assert got.seed == 0
 
 
+def test_members_of_a_group_set_at_once():
+  got = parse("--mesh=fsdp=64,tensor=4", "--mesh.data=1",
+              config_cls=config.PretrainConfig).mesh
+  assert (got.data, got.fsdp, got.tensor) == (1, 64, 4)
+  # A plain flag may hold such a text.
+  assert parse("--text=part=a,rate=b").text == "part=a,rate=b"
+  with pytest.raises(ConfigError, match="--mesh.data, or several at once"):
+    parse("--mesh=fsdp=2,tensr=4", config_cls=config.PretrainConfig)
+
+
+def test_an_experiment_reads_files_of_the_one_that_it_extends(tmp_path):
+  file = config_file(tmp_path / "c.py", """
+def get_config():
+  return config.PretrainConfig(num_steps=7, batch_size=3)
+""")
+  got = parse(file, "--topology=v5e:2x2",
+              config_cls=config.CompileForTpuConfig)
+  assert (got.num_steps, got.batch_size, got.topology) == (7, 3, "v5e:2x2")
+
+
 @pytest.mark.parametrize("config_cls", EXPERIMENTS)
 def test_every_experiment_has_flags_help_and_json(config_cls):
   leaves = config_tree.leaves(config_cls)

@@ -13,7 +13,7 @@ LAYERS = (
     ("config_parts",),
     ("config_crawl", "config_model", "config_probes"),
     ("config_curate", "config_training"),
-    ("config_scaling_laws",),
+    ("config_scaling", "config_scaling_laws"),
     ("config",),
     ("config_tree", "host_memory"),
     ("config_flags",),
@@ -25,6 +25,7 @@ LAYERS = (
     ("training",),
     ("data",),
     ("inference",),
+    ("scaling",),
     ("rl",),
     ("evals",),
     ("convert",),
@@ -121,8 +122,8 @@ def test_no_file_has_a_name_that_says_nothing(folder):
 
 def test_config_and_its_flags_need_no_jax():
   for name in ("config_parts", "config_crawl", "config_curate", "config_model",
-               "config_probes", "config_training", "config_scaling_laws",
-               "config", "config_tree", "config_flags"):
+               "config_probes", "config_training", "config_scaling",
+               "config_scaling_laws", "config", "config_tree", "config_flags"):
     file = ROOT / "llm_jax" / f"{name}.py"
     heads = {target.split(".")[0] for target in
              imports_of(f"llm_jax.{name}", file, {})}

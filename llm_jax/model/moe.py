@@ -13,6 +13,7 @@ import jax.numpy as jnp
 from llm_jax.config import ModelConfig
 from llm_jax.model import layers
 from llm_jax.model.experts import run_experts
+from llm_jax.sharding import fitting_spec
 
 Aux = dict[str, jax.Array]
 
@@ -85,15 +86,28 @@ def route(x_BTD: jax.Array, router_DE: jax.Array, bias_E: jax.Array | None,
   choice_BTE = jax.lax.stop_gradient(scores_BTE)
   if bias_E is not None:
     choice_BTE += bias_E.astype(wide)[None, None, :]
-  if moe_config.groups > 1:
-    choice_BTE = _of_best_groups(choice_BTE, config)
-  experts_BTe = jax.lax.top_k(choice_BTE, moe_config.experts_per_token)[1]
+  experts_BTe = _choose(choice_BTE, config)
   weights_BTe = jnp.take_along_axis(scores_BTE, experts_BTe, axis=-1)
   if moe_config.normalize:
     weights_BTe /= weights_BTe.sum(axis=-1, keepdims=True) + 1e-20
   if moe_config.router == "sigmoid":
     scores_BTE /= scores_BTE.sum(axis=-1, keepdims=True)
   return scores_BTE, weights_BTe * moe_config.scale, experts_BTe
+
+
+def _choose(choice_BTE, config):
+  """The best experts of each token [B, T, e], on the device that has it."""
+  def best(choice_BTE):
+    if config.moe.groups > 1:
+      choice_BTE = _of_best_groups(choice_BTE, config)
+    return jax.lax.top_k(choice_BTE, config.moe.experts_per_token)[1]
+  if layers.on_one_device():
+    return best(choice_BTE)
+  # GSPMD would gather all tokens' scores for `top_k`.
+  tokens = fitting_spec(choice_BTE.shape, ("batch", "seq", None), config.rules,
+                        jax.sharding.get_abstract_mesh())
+  return jax.shard_map(best, in_specs=tokens, out_specs=tokens,
+                       check_vma=False)(choice_BTE)
 
 
 def _of_best_groups(choice_BTE, config):

@@ -7,6 +7,7 @@ whatever their masks; a mean does not.
 from __future__ import annotations
 
 from collections.abc import Callable
+import functools
 from typing import Any
 
 import chex
@@ -18,6 +19,7 @@ import optax
 from llm_jax.config import LossConfig, ModelConfig
 from llm_jax.model.transformer import backbone, unembed
 from llm_jax.training.chunked_loss import chunked_loss
+from llm_jax.training.vocab_chunked_loss import vocab_chunked_loss
 
 _WHOLE = LossConfig()
 
@@ -99,10 +101,12 @@ def language_model_loss(params: Any, frozen: Any, batch: dict[str, jax.Array],
   hidden_BTD, _, aux = backbone(params, batch["tokens"], config,
                                 positions_BT=batch["positions"],
                                 segment_ids_BT=batch["segment_ids"])
-  if loss.chunk:
-    loss_sum, z_sum = chunked_loss(
-        params, hidden_BTD, batch["targets"], batch["loss_mask"], config,
-        chunk=loss.chunk, z_coef=loss.z_coef)
+  if loss.chunk or loss.vocab_parts:
+    of_parts = (functools.partial(chunked_loss, chunk=loss.chunk) if loss.chunk
+                else functools.partial(vocab_chunked_loss,
+                                       parts=loss.vocab_parts))
+    loss_sum, z_sum = of_parts(params, hidden_BTD, batch["targets"],
+                               batch["loss_mask"], config, z_coef=loss.z_coef)
     weight = jnp.sum(batch["loss_mask"])
     told = Aux(weight, {"z_loss": (loss.z_coef * z_sum, weight)}
                if loss.z_coef else {})

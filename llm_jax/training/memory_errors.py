@@ -44,13 +44,14 @@ def memory_remedies(config: TrainRunConfig, model: ModelConfig) -> str:
 
 
 @contextlib.contextmanager
-def told_out_of_memory(config: TrainRunConfig,
-                       model: ModelConfig) -> Iterator[None]:
+def told_out_of_memory(config: TrainRunConfig, model: ModelConfig, *,
+                       device: str = "") -> Iterator[None]:
   """Turns XLA's out-of-memory errors into a `ConfigError` with remedies.
 
   Args:
     config: the run's settings.
     model: the model.
+    device: the kind of device; default: this process's.
 
   Raises:
     ConfigError: what is run within needed more memory than there is.
@@ -61,7 +62,8 @@ def told_out_of_memory(config: TrainRunConfig,
     if not any(sign in str(error) for sign in _SIGNS):
       raise
     raise ConfigError(
-        f"a step needs more memory than {jax.devices()[0].device_kind} has"
+        f"a step needs more memory than "
+        f"{device or jax.devices()[0].device_kind} has"
         f"{_amount(str(error))}; try, in this order, "
         f"{memory_remedies(config, model)}.") from error
 

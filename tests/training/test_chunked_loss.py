@@ -1,4 +1,5 @@
-"""The loss in chunks against the loss of whole logits."""
+"""The loss in chunks, of rows or of the vocabulary, against that of whole
+logits."""
 
 import jax
 import jax.numpy as jnp
@@ -12,6 +13,7 @@ from llm_jax.model.transformer import unembed
 from llm_jax.sharding import make_mesh
 from llm_jax.training.chunked_loss import chunked_loss
 from llm_jax.training.losses import language_model_loss, next_token_loss
+from llm_jax.training.vocab_chunked_loss import vocab_chunked_loss
 
 B, T, D, V = 4, 12, 8, 32
 
@@ -38,15 +40,23 @@ def head_and_hidden(config, dtype=np.float64):
   return params, jnp.asarray(rng.normal(size=(B, T, D)), dtype)
 
 
+def in_chunks(params, hidden, config, loss):
+  """The two sums, the way that `loss` asks for."""
+  told = batch()
+  arrays = (params, hidden, told["targets"], told["loss_mask"], config)
+  if loss.vocab_parts:
+    return vocab_chunked_loss(*arrays, parts=loss.vocab_parts,
+                              z_coef=loss.z_coef)
+  return chunked_loss(*arrays, chunk=loss.chunk, z_coef=loss.z_coef)
+
+
 def both(config, params, hidden, loss):
   """((loss, (z loss or None)), gradients) of the head and the hidden states."""
   told = batch()
 
   def sums(params, hidden):
-    if loss.chunk:
-      loss_sum, z_sum = chunked_loss(
-          params, hidden, told["targets"], told["loss_mask"], config,
-          chunk=loss.chunk, z_coef=loss.z_coef)
+    if loss.chunk or loss.vocab_parts:
+      loss_sum, z_sum = in_chunks(params, hidden, config, loss)
       return loss_sum, loss.z_coef * z_sum
     loss_sum, aux = next_token_loss(
         unembed(params, hidden, config), told["targets"], told["loss_mask"],
@@ -62,29 +72,33 @@ def assert_same(got, want, rtol, atol):
     np.testing.assert_allclose(one, other, rtol=rtol, atol=atol)
 
 
-# Chunks that divide the row, that do not, and that hold it whole.
-@pytest.mark.parametrize("chunk,tied,softcap,z_coef", [
-    (4, True, 0.0, 0.0), (5, False, 2.0, 1e-2), (100, True, 2.0, 1e-2),
-    (1, False, 0.0, 1e-2)])
-def test_values_and_gradients_are_the_whole_losss(chunk, tied, softcap,
-                                                  z_coef):
+# Chunks that divide the row, that do not, and that hold it whole; parts that
+# divide the vocabulary, and that do not (16 are taken of 20).
+@pytest.mark.parametrize("loss,tied,softcap", [
+    (LossConfig(4), True, 0.0), (LossConfig(5, 1e-2), False, 2.0),
+    (LossConfig(100, 1e-2), True, 2.0), (LossConfig(1, 1e-2), False, 0.0),
+    (LossConfig(vocab_parts=4), True, 0.0),
+    (LossConfig(0, 1e-2, vocab_parts=8), False, 2.0),
+    (LossConfig(0, 1e-2, vocab_parts=20), True, 2.0),
+    (LossConfig(vocab_parts=1), False, 0.0)])
+def test_values_and_gradients_are_the_whole_losss(loss, tied, softcap):
   with jax.enable_x64(True):
     config = model(tie_embeddings=tied, logit_softcap=softcap)
     params, hidden = head_and_hidden(config)
-    got = both(config, params, hidden, LossConfig(chunk, z_coef))
-    assert_same(got, both(config, params, hidden, LossConfig(0, z_coef)),
+    got = both(config, params, hidden, loss)
+    assert_same(got, both(config, params, hidden, LossConfig(0, loss.z_coef)),
                 1e-10, 1e-12)
     # Without a gradient another program runs.
-    told = batch()
-    alone = chunked_loss(params, hidden, told["targets"], told["loss_mask"],
-                         config, chunk=chunk, z_coef=z_coef)
+    alone = in_chunks(params, hidden, config, loss)
     np.testing.assert_allclose(alone[0], got[0][0], rtol=1e-12)
 
 
+@pytest.mark.parametrize("loss", [LossConfig(2, 1e-2),
+                                  LossConfig(0, 1e-2, vocab_parts=4)])
 @pytest.mark.parametrize("mesh,seq,tied", [
     ({"data": 2, "fsdp": 2, "tensor": 2}, (), True),
     ({"data": 1, "fsdp": 2, "tensor": 2, "context": 2}, ("context",), False)])
-def test_the_same_on_a_mesh(mesh, seq, tied):
+def test_the_same_on_a_mesh(mesh, seq, tied, loss):
   with jax.enable_x64(True):
     config = model(tie_embeddings=tied, rules=Rules(seq=seq))
     params, hidden = head_and_hidden(config)
@@ -96,17 +110,18 @@ def test_the_same_on_a_mesh(mesh, seq, tied):
           lambda x: jax.device_put(x, jax.NamedSharding(mesh, spec)), params)
       hidden = jax.device_put(hidden, jax.NamedSharding(
           mesh, jax.P(("data", "fsdp"), seq or None)))
-      got = both(config, split, hidden, LossConfig(2, 1e-2))
+      got = both(config, split, hidden, loss)
     table, = jax.tree.leaves(got[1][0])
     assert table.addressable_shards[0].data.size == V * D // 4
   assert_same(got, want, 1e-10, 1e-12)
 
 
-def test_bfloat16_adds_up_in_float32():
+@pytest.mark.parametrize("loss", [LossConfig(3), LossConfig(vocab_parts=4)])
+def test_bfloat16_adds_up_in_float32(loss):
   config = model()
   params, hidden = head_and_hidden(config, np.float32)
   (loss_sum, _), (head, _) = both(config, params, hidden.astype(jnp.bfloat16),
-                                  LossConfig(3))
+                                  loss)
   (want, _), (exact, _) = both(config, params, hidden, LossConfig())
   table, exact = jax.tree.leaves(head)[0], jax.tree.leaves(exact)[0]
   assert loss_sum.dtype == table.dtype == jnp.float32
@@ -132,7 +147,9 @@ def test_a_head_with_a_low_rank_update_is_trained():
   assert_same(gradient(5), gradient(0), 1e-4, 1e-5)
 
 
-def test_language_model_loss_is_the_same_in_chunks():
+@pytest.mark.parametrize("loss", [LossConfig(5, 1e-2),
+                                  LossConfig(0, 1e-2, vocab_parts=4)])
+def test_language_model_loss_is_the_same_in_chunks(loss):
   config = model()
   params = init_params(jax.random.key(0), config)
 
@@ -140,7 +157,7 @@ def test_language_model_loss_is_the_same_in_chunks():
     return language_model_loss(params, None, batch(), 0, config=config,
                                loss=loss)
   step = jax.jit(jax.value_and_grad(step, has_aux=True), static_argnums=1)
-  assert_same(step(params, LossConfig(5, 1e-2)),
+  assert_same(step(params, loss),
               step(params, LossConfig(0, 1e-2)), 1e-4, 1e-5)
 
 
@@ -156,6 +173,10 @@ def test_logits_are_never_whole():
     return chunked_loss({"embed": {"tokens": table}}, hidden, targets, mask,
                         config, chunk=32)[0]
 
+  def in_parts(hidden, table, targets, mask):
+    return vocab_chunked_loss({"embed": {"tokens": table}}, hidden, targets,
+                              mask, config, parts=32)[0]
+
   def whole(hidden, table, targets, mask):
     return next_token_loss(hidden @ table.T, targets, mask)[0]
 
@@ -164,4 +185,5 @@ def test_logits_are_never_whole():
         hidden, table, ints, mask).compile().memory_analysis(
         ).temp_size_in_bytes
   logits = 4 * many * words
-  assert temporaries(whole) > logits > 3 * temporaries(chunked)
+  assert temporaries(whole) > logits
+  assert logits > 3 * max(temporaries(chunked), temporaries(in_parts))
