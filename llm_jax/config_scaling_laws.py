@@ -15,9 +15,8 @@ class ScalingLawsConfig:
   """experiments/scaling_laws.py"""
   workdir: str = setting("runs/scaling_laws", "directory of all runs")
   recipe: PretrainConfig = setting(
-      PretrainConfig(sample_tokens=0), "what all runs share: data, batch, "
-      "schedule, the model's parts; depth, widths, heads, steps, learning "
-      "rate, seed and workdir are each run's own")
+      # Depth, widths, heads, steps, learning rate, seed are each run's own.
+      PretrainConfig(sample_tokens=0), "data, batch, schedule, kinds of parts")
   depths: tuple[int, ...] = setting((4, 6, 8, 10, 12), "layers of each size")
   widths: tuple[int, ...] = setting((), "embed_dim of each size; empty: "
                                     "aspect × depth")
