@@ -51,7 +51,7 @@ def open_sources(config: PretrainConfig) -> list[Any]:
 def run(config: PretrainConfig) -> dict[str, Any]:
   """Trains to `num_steps`; returns what `results.json` holds."""
   import jax
-  from llm_jax import workdir
+  from llm_jax import distributed, workdir
   from llm_jax.data import pipeline
   from llm_jax.data.mixture import passes
   from llm_jax.evals.bits_per_byte import evaluate_bits_per_byte
@@ -69,6 +69,7 @@ def run(config: PretrainConfig) -> dict[str, Any]:
   from llm_jax.training.step_guard import StepGuard
   from llm_jax.training.train_step import train_step
 
+  distributed.start(config.distributed)
   if (finished := results.finished_results(config)) is not None:
     return finished
   sources = open_sources(config)

@@ -26,7 +26,7 @@ def run(config: RlConfig) -> dict[str, Any]:
   """Trains for `num_steps`; returns `results.json`."""
   import jax
   import numpy as np
-  from llm_jax import workdir
+  from llm_jax import distributed, workdir
   from llm_jax.config import require
   from llm_jax.evals.generative import evaluate_problems, paired_difference
   from llm_jax.metric_writers import read_jsonl
@@ -46,6 +46,7 @@ def run(config: RlConfig) -> dict[str, Any]:
   from llm_jax.training.step_guard import StepGuard
   from llm_jax.training.train_step import train_step
 
+  distributed.start(config.distributed)
   if (finished := results.finished_results(config)) is not None:
     return finished
   require(bool(config.init_from), "init_from is empty; name the run directory "

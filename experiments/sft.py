@@ -49,7 +49,7 @@ def improves(loss: float, best: float, min_delta: float) -> bool:
 def run(config: SftConfig) -> dict[str, Any]:
   """Trains to the plateau or to `num_steps`; returns `results.json`."""
   import jax
-  from llm_jax import workdir
+  from llm_jax import distributed, workdir
   from llm_jax.config import require
   from llm_jax.data import pipeline
   from llm_jax.data.conversations import render_all
@@ -69,6 +69,7 @@ def run(config: SftConfig) -> dict[str, Any]:
   from llm_jax.training.step_guard import StepGuard
   from llm_jax.training.train_step import train_step
 
+  distributed.start(config.distributed)
   if (finished := results.finished_results(config)) is not None:
     return finished
   require(bool(config.init_from), "init_from is empty; name the run directory "

@@ -17,7 +17,7 @@ LAYERS = (
     ("config",),
     ("config_tree", "host_memory"),
     ("config_flags",),
-    ("sharding",),
+    ("distributed", "sharding"),
     ("flops", "metric_writers", "metrics", "paths", "profiling", "run_record",
      "workdir"),
     ("tokenizer",),
