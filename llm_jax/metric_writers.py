@@ -3,10 +3,14 @@
 Each writer has `write(step, record)`, `flush()` and `close()`. A run that goes
 on from a checkpoint of step n forgets what was written after step n, so that a
 file reads as if the run had never been interrupted.
+
+A disk that is full does not end a run: what could not be written is told once,
+lines are written later, TensorBoard's points are lost.
 """
 
 from __future__ import annotations
 
+import concurrent.futures
 import json
 import time
 from collections.abc import Mapping
@@ -18,6 +22,7 @@ from llm_jax.config import ConfigError
 
 # An object store cannot append: the whole file is written again, so not often.
 _REMOTE_SECONDS = 60.0
+_TENSORBOARD_SECONDS = 10.0  # between flushes, or before it is tried again
 
 
 def read_jsonl(path: epath.PathLike) -> list[dict[str, Any]]:
@@ -54,8 +59,9 @@ class JsonlWriter:
     self._lines = [self._line(record) for record in self.kept]
     self._path.parent.mkdir(parents=True, exist_ok=True)
     self._write_all()
-    self._file = None if self._remote else open(
-        self._path, "a", encoding="utf-8")
+    # Without a buffer, so that what could not be written is known.
+    self._file = None if self._remote else open(self._path, "ab", buffering=0)
+    self._unwritten, self._told = b"", False
 
   @staticmethod
   def _line(record: Mapping[str, Any]) -> str:
@@ -76,17 +82,31 @@ class JsonlWriter:
     """Adds one line; on a local disk it is there at once."""
     line = self._line({"step": step, **record})
     if self._file is not None:
-      self._file.write(line)
-      self._file.flush()
+      self._unwritten += line.encode()
+      self._append()
     else:
       self._lines.append(line)
       if time.monotonic() - self._written_at > _REMOTE_SECONDS:
         self._write_all()
 
+  def _append(self) -> None:
+    try:
+      while self._unwritten:  # a disk that fills up takes a part
+        written = self._file.write(self._unwritten)
+        self._unwritten = self._unwritten[written:]
+      self._told = False
+    except OSError as error:
+      if not self._told:
+        print(f"{self._path} cannot be written: {error.strerror}; its lines "
+              "are kept until it can", flush=True)
+      self._told = True
+
   def flush(self) -> None:
-    """Everything written so far is in the file."""
+    """Everything written so far is in the file, where there is room."""
     if self._remote:
       self._write_all()
+    elif self._unwritten:
+      self._append()
 
   def close(self) -> None:
     """Writes what is left."""
@@ -96,36 +116,77 @@ class JsonlWriter:
 
 
 class TensorBoardWriter:
-  """TensorBoard event files: numbers as scalars, strings as text."""
+  """TensorBoard event files: numbers as scalars, strings as text.
+
+  They are written by a thread of ours. That of tensorboardX's `SummaryWriter`
+  ends where a disk is full, and then whoever adds an event waits for ever.
+  """
 
   def __init__(self, directory: epath.PathLike, start_step: int = 0):
     """Writes to `directory`; TensorBoard hides old events past `start_step`."""
+    self._directory, self._files, self._events = str(directory), 0, None
+    self._next_time, self._told = 0.0, False
+    self._thread = concurrent.futures.ThreadPoolExecutor(1)
     try:
       # Only where it is wanted: a plain import of this file stays cheap.
-      from tensorboardX import SummaryWriter
-      self._writer = SummaryWriter(
-          str(directory), flush_secs=10,
-          purge_step=start_step + 1 if start_step else 0)
+      import tensorboardX.event_file_writer
+      from tensorboardX.proto import event_pb2
+      self._tensorboard, self._pb = tensorboardX, event_pb2
+      tensorboardX.event_file_writer.directory_check(self._directory)
+      self._events = self._open()
     except ImportError as error:  # gs:// and s3:// need a package more
       raise ConfigError(
           f"TensorBoard files cannot be written to {directory} ({error}); "
           "install what is missing, or set --nologging.tensorboard.") from None
+    self._events.write_event(self._pb.Event(
+        wall_time=time.time(), step=start_step + 1 if start_step else 0,
+        session_log=self._pb.SessionLog(
+            status=self._pb.SessionLog.SessionStatus.Value("START"))))
+
+  def _open(self) -> Any:
+    self._files += 1
+    return self._tensorboard.event_file_writer.EventsWriter(
+        f"{self._directory}/events", f".{self._files}")
 
   def write(self, step: int, record: Mapping[str, Any]) -> None:
     """Adds each number and each string of the record under its name."""
-    for name, value in record.items():
-      if isinstance(value, str):
-        self._writer.add_text(name, value, step)
-      else:
-        self._writer.add_scalar(name, value, step)
+    self._thread.submit(self._write, step, dict(record), time.time())
+
+  def _write(self, step: int, record: Mapping[str, Any], now: float,
+             flush: bool = False) -> None:
+    summary = self._tensorboard.summary
+    due = flush or now >= self._next_time
+    try:
+      if self._events is None and due:
+        self._events = self._open()
+      if self._events is None:
+        return
+      for name, value in record.items():
+        made = (summary.text if isinstance(value, str) else summary.scalar)(
+            name, value)
+        self._events.write_event(
+            self._pb.Event(wall_time=now, step=step, summary=made))
+      if due:
+        self._events.flush()
+        self._next_time, self._told = now + _TENSORBOARD_SECONDS, False
+    except OSError as error:
+      # Nothing is read after half a record: another file goes on.
+      self._events, self._next_time = None, now + _TENSORBOARD_SECONDS
+      if not self._told:
+        print(f"TensorBoard files in {self._directory} cannot be written: "
+              f"{error.strerror}; points are lost until they can", flush=True)
+      self._told = True
 
   def flush(self) -> None:
     """Writes queued events."""
-    self._writer.flush()
+    self._thread.submit(self._write, 0, {}, time.time(), True).result()
 
   def close(self) -> None:
     """Writes queued events and closes the file."""
-    self._writer.close()
+    self.flush()
+    self._thread.shutdown()
+    if self._events is not None:
+      self._events.close()
 
 
 class WandbWriter:

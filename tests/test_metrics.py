@@ -1,7 +1,9 @@
 """The logger, its files, and the counting of operations."""
 
+import contextlib
 import json
 import math
+import resource
 import struct
 import sys
 import types
@@ -238,12 +240,15 @@ def test_weighted_means_do_not_lose_small_batches():
 
 
 def events_of(directory):
-  """Events of all files in a TensorBoard directory (TFRecord framing)."""
+  """Events of all files in a TensorBoard directory (TFRecord framing); like
+  TensorBoard, none of what follows half a record."""
   events = []
   for file in sorted(directory.iterdir()):
     data, at = file.read_bytes(), 0
-    while at < len(data):
+    while at + 8 <= len(data):
       (length,) = struct.unpack_from("<Q", data, at)
+      if at + 12 + length + 4 > len(data):
+        break
       events.append(event_pb2.Event.FromString(
           data[at + 12:at + 12 + length]))
       at += 12 + length + 4  # length, its checksum, the event, its checksum
@@ -267,6 +272,43 @@ def test_tensorboard_files_hold_scalars_texts_and_the_purge(tmp_path):
   starts = [e.step for e in events_of(tmp_path / "tensorboard")
             if e.HasField("session_log")]
   assert 6 in starts  # steps from 6 on are hidden
+
+
+@contextlib.contextmanager
+def disk_full(size):
+  """Files cannot grow past `size`; writing then fails, as on a full disk."""
+  before = resource.getrlimit(resource.RLIMIT_FSIZE)
+  resource.setrlimit(resource.RLIMIT_FSIZE, (size, before[1]))
+  try:
+    yield
+  finally:
+    resource.setrlimit(resource.RLIMIT_FSIZE, before)
+
+
+def test_a_full_disk_ends_no_run(tmp_path, monkeypatch, capsys):
+  """No line is lost or cut, though the disk fills up within one."""
+  monkeypatch.setattr(metric_writers, "_TENSORBOARD_SECONDS", 0.0)
+  config = LoggingConfig(every=1, tensorboard=True)
+  with metrics.MetricLogger(tmp_path, config, 99) as logger:
+    logger.log(1, {"loss": 1.0})
+    logger.flush()
+    size = (tmp_path / "metrics.jsonl").stat().st_size
+    with disk_full(size + size // 2):
+      for step in range(2, 60):
+        logger.log(step, {"loss": 1.0})
+      logger.flush()
+      assert len((tmp_path / "metrics.jsonl").read_bytes()) == size + size // 2
+    told = capsys.readouterr().out
+    assert told.count("metrics.jsonl cannot be written: File too large") == 1
+    assert told.count(f"{tmp_path}/tensorboard cannot be written") == 1
+    for step in range(60, 70):
+      logger.log(step, {"loss": 1.0})
+  assert [r["step"] for r in logged(tmp_path / "metrics.jsonl")] == [
+      *range(1, 70)]
+  points = [e.step for e in events_of(tmp_path / "tensorboard")
+            for v in e.summary.value if v.tag == "loss"]
+  assert {1, *range(60, 70)} <= set(points)
+  assert len(set(points)) == len(points) < 69
 
 
 def test_wandb_is_optional_and_told_when_missing(tmp_path, monkeypatch):
