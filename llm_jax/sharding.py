@@ -74,10 +74,13 @@ def _device_array(sizes: tuple[int, ...], dcn_sizes: tuple[int, ...],
     require(found == 1, f"the devices are in {found} slices; set "
             f"--mesh.dcn_data={found} (or mesh.dcn_fsdp), so that only these "
             "axes cross the data-centre network.")
-    return mesh_utils.create_device_mesh(sizes, devices)
+    # A torus of 8 x 8 has no whole axis for a mesh axis of 4: part of one does.
+    return mesh_utils.create_device_mesh(sizes, devices,
+                                         allow_split_physical_axes=True)
   if slices in (found, processes):
     return mesh_utils.create_hybrid_device_mesh(
-        sizes, dcn_sizes, devices, process_is_granule=slices != found)
+        sizes, dcn_sizes, devices, process_is_granule=slices != found,
+        allow_split_physical_axes=True)
   require(found == 1 and devices[0].platform == "cpu",
           f"mesh.dcn_data x mesh.dcn_fsdp is {slices}, but the devices are in "
           f"{found} slice(s) of {processes} process(es); set it to the number "
