@@ -97,7 +97,7 @@ def run(config: PretrainConfig) -> dict[str, Any]:
     print(f"pretrain: {source.shards.path}: {source.share:.1%} of the tokens, "
           f"{epochs:.2f} passes over it", flush=True)
 
-  tx = make_optimizer(config.optimizer, config.num_steps)
+  tx = make_optimizer(config.optimizer, config.num_steps, model)
   schedule = make_schedule(config.optimizer, config.num_steps)
   loss_fn = functools.partial(language_model_loss, config=model,
                               loss=config.loss)

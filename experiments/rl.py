@@ -69,7 +69,7 @@ def run(config: RlConfig) -> dict[str, Any]:
   tokenizer.save(f"{config.workdir}/{TOKENIZER}")
 
   num_updates = config.num_steps * config.updates_per_rollout
-  tx = make_optimizer(config.optimizer, num_updates)
+  tx = make_optimizer(config.optimizer, num_updates, model)
   schedule = make_schedule(config.optimizer, num_updates)
   step_fn = jax.jit(
       functools.partial(train_step, loss_fn=policy_loss_fn(model, config),

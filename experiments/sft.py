@@ -98,7 +98,7 @@ def run(config: SftConfig) -> dict[str, Any]:
                                if c.kind == kind], False) for kind in kinds}
   workdir.start_run(config.workdir, config)
   tokenizer.save(f"{config.workdir}/{TOKENIZER}")
-  tx = make_optimizer(config.optimizer, config.num_steps)
+  tx = make_optimizer(config.optimizer, config.num_steps, model, config.lora)
   schedule = make_schedule(config.optimizer, config.num_steps)
   loss_fn = functools.partial(language_model_loss, config=model,
                               loss=config.loss)

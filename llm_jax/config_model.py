@@ -184,6 +184,9 @@ class ModelConfig:
   latent: LatentConfig = setting(LatentConfig(), "multi-head latent attention")
   moe: MoeConfig = setting(MoeConfig(), "mixture of experts")
   init_std: float = setting(0.02, "standard deviation of the initial weights")
+  mup_base_dim: int = setting(0, "embed_dim at which learning rate and "
+                              "init_std were tuned, which are then transferred "
+                              "to this width (muP); 0: no transfer")
   compute_dtype: str = setting("float32", "float32 | bfloat16 activations")
   param_dtype: str = setting("float32", "float32 | bfloat16 weights")
   cache_dtype: str = setting("", "float32 | bfloat16 | int8 keys and values "
@@ -234,6 +237,11 @@ class ModelConfig:
                      ("float32", "bfloat16", "float64"))
     require_choice("model.cache_dtype", self.cache_dtype,
                    ("", "float32", "bfloat16", "int8", "float64"))
+    require(self.mup_base_dim >= 0, f"model.mup_base_dim is "
+            f"{self.mup_base_dim}; it cannot be negative (0 is none).")
+    require(not (self.mup_base_dim and self.tie_embeddings),
+            "model.mup_base_dim transfers to a head that is not the embedding; "
+            "set --nomodel.tie_embeddings, or model.mup_base_dim=0.")
     self._validate_positions()
     self._validate_latent()
     self.rope_scaling.validate()

@@ -98,18 +98,16 @@ class OptimizerConfig:
                           "warm-up")
   warmup_steps: int = setting(50, "steps of linear warm-up from zero")
   decay_fraction: float = setting(0.3, "wsd: share of the steps that decay")
-  final_learning_rate: float = setting(0.1, "end / peak learning rate")
+  final_learning_rate: float = setting(0.1, "end / peak learning rate; "
+                                       "0: to nothing")
   weight_decay: float = setting(0.1, "decoupled; on matrices only")
-  b1: float = setting(0.9, "Adam's first decay")
-  b2: float = setting(0.95, "Adam's second decay")
+  b1: float = setting(0.9, "Adam's first decay, Lion's of the update")
+  b2: float = setting(0.95, "Adam's second decay, Lion's of the momentum")
   eps: float = setting(1e-8, "Adam's epsilon")
   clip_norm: float = setting(1.0, "global gradient norm bound; 0: none")
   lr_factors: tuple[str, ...] = setting(
       (), "PATTERN:FACTOR, multiplies the learning rate of the parameters "
       "whose path (as in the table at start-up) the regular expression finds")
-  mup_base_dim: int = setting(0, "embed_dim at which the learning rate was "
-                              "tuned: matrices of a wider model get "
-                              "base / width of it (muP); 0: no transfer")
   moments_dtype: str = setting("float32", "float32 | bfloat16: how moments "
                                "are kept")
   ema_decay: float = setting(0.0, "decay of an average of the parameters, "
@@ -130,8 +128,10 @@ class OptimizerConfig:
             f"{self.ema_decay}; it is a share from 0 to below 1.")
     require(self.max_skipped >= 1, "optimizer.max_skipped is "
             f"{self.max_skipped}; it must be positive.")
-    require(self.mup_base_dim >= 0, "optimizer.mup_base_dim is "
-            f"{self.mup_base_dim}; it cannot be negative (0 is none).")
+    # A moment that changes by less than half of bfloat16's 1/128 stays.
+    require(self.moments_dtype == "float32" or self.b2 <= 0.99,
+            f"optimizer.b2={self.b2} changes moments by less than bfloat16 can "
+            "tell; choose at most 0.99, or --optimizer.moments_dtype=float32.")
     self.factors()
     require(self.learning_rate > 0, "optimizer.learning_rate is "
             f"{self.learning_rate}; it must be positive.")

@@ -178,11 +178,18 @@ def param_specs(config: ModelConfig) -> Params:
   are stacked [repeats, ...] and scanned.
   """
   v, d = config.vocab_size, config.embed_dim
+  # Of a width other than where init_std was tuned: what comes out of a hidden
+  # matrix keeps its size, and what comes out of the head falls as one over the
+  # root of the width, as it will grow by training (muP, Yang et al. 2022,
+  # arXiv:2203.03466, table 3).
+  narrower = config.mup_base_dim / d if config.mup_base_dim else 1.0
+  hidden = dataclasses.replace(
+      config, init_std=config.init_std * math.sqrt(narrower))
   specs: Params = {
       "embed": {"tokens": ParamSpec((v, d), ("vocab", "embed"),
                                     config.init_std)},
       "layers": [jax.tree.map(functools.partial(_stack, repeats=repeats),
-                              _layer_specs(config, dense), is_leaf=is_spec)
+                              _layer_specs(hidden, dense), is_leaf=is_spec)
                  for repeats, dense in layer_groups(config)],
       "final_norm": _norm_specs(config),
   }
@@ -191,7 +198,7 @@ def param_specs(config: ModelConfig) -> Params:
         (config.max_seq_len, d), ("position", "embed"), config.init_std)
   if not config.tie_embeddings:
     specs["head"] = {"kernel": ParamSpec((d, v), ("embed", "vocab"),
-                                         config.init_std)}
+                                         config.init_std * narrower)}
   return specs
 
 

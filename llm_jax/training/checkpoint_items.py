@@ -63,7 +63,8 @@ def differences(saved: ModelConfig, wanted: ModelConfig) -> list[str]:
   """
   saved, wanted = (_without_dispatch(to_dict(c)) for c in (saved, wanted))
   how_it_runs = ("rules", "attention", "context_attention", "remat",
-                  "scan_layers", "compute_dtype", "cache_dtype")
+                 "scan_layers", "compute_dtype", "cache_dtype",
+                 "mup_base_dim")
   return [f"{name} ({saved[name]} there, {value} here)"
           for name, value in wanted.items()
           if saved[name] != value and name not in how_it_runs]

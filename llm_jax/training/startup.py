@@ -13,7 +13,7 @@ from llm_jax.config import (
     ConfigError, ModelConfig, SftConfig, TrainRunConfig, require)
 from llm_jax.config_tree import from_dict
 from llm_jax.flops import flops_per_token
-from llm_jax.model.lora import lora_specs
+from llm_jax.model.lora import lora_specs, trained_specs
 from llm_jax.model.params import (
     Params, count_params, param_specs, param_table)
 from llm_jax.sharding import (
@@ -23,6 +23,7 @@ from llm_jax.training.adapters import Adapter
 from llm_jax.training.checkpoints import (
     CHECKPOINTS, Checkpointer, check_architecture, checkpoint_info, load_params,
     saved_steps)
+from llm_jax.training.optimizers import check_factors
 from llm_jax.training.train_step import (
     TrainState, fresh_state, init_train_state, state_shardings)
 
@@ -46,6 +47,8 @@ def check_run(config: TrainRunConfig, model: ModelConfig, mesh: Any,
               model.rules)
   check_context(config.seq_len, mesh, model.rules)
   check_params(param_specs(model), mesh, model.rules)
+  check_factors(config.optimizer,
+                trained_specs(model, getattr(config, "lora", None)))
   if config.init_from and not saved_steps(as_path(config.workdir)):
     check_architecture(config.init_from, model)
 

@@ -78,14 +78,31 @@ def state_shardings(tx: optax.GradientTransformation, config: ModelConfig,
   # where a parameter belongs to another group; it holds nothing to split.
   masked = lambda x: isinstance(x, optax.MaskedNode)  # noqa: E731
   opt_specs = optax.tree_map_params(
-      tx, lambda moment, spec: moment if masked(moment) else spec,
-      jax.eval_shape(tx.init, abstract), shardings,
+      tx, lambda moment, spec, param: (
+          moment if masked(moment) else _moment_spec(moment, spec, param)),
+      jax.eval_shape(tx.init, abstract), shardings, abstract,
       transform_non_params=lambda _: replicated, is_leaf=masked)
   extra = {"skipped": replicated, "skipped_in_a_row": replicated}
   if ema:
     extra["ema"] = shardings
   return TrainState(step=replicated, params=shardings, opt_state=opt_specs,
                     extra=extra)
+
+
+def _moment_spec(moment: Any, spec: jax.sharding.PartitionSpec, param: Any
+                 ) -> jax.sharding.PartitionSpec:
+  """How a moment is split, given its parameter's shape and spec.
+
+  Adafactor keeps means over one axis of a matrix, which are split as the other
+  axes are; and a single number where it has nothing to keep.
+  """
+  if moment.shape == param.shape:
+    return spec
+  parts = tuple(spec) + (None,) * (param.ndim - len(spec))
+  for axis in range(param.ndim):
+    if moment.shape == param.shape[:axis] + param.shape[axis + 1:]:
+      return jax.sharding.PartitionSpec(*parts[:axis], *parts[axis + 1:])
+  return jax.sharding.PartitionSpec()
 
 
 def new_train_state(key: jax.Array, tx: optax.GradientTransformation,

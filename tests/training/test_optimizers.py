@@ -3,12 +3,14 @@
 import jax
 import jax.numpy as jnp
 import numpy as np
+import optax
 import pytest
 
-from llm_jax.config import ModelConfig, OptimizerConfig
+from llm_jax.config import (
+    ConfigError, ModelConfig, OptimizerConfig)
 from llm_jax.model.params import is_spec, param_specs
 from llm_jax.training.optimizers import (
-    decay_mask, make_optimizer, make_schedule)
+    check_factors, decay_mask, lr_factor, make_optimizer, make_schedule)
 
 MODEL = ModelConfig(vocab_size=20, embed_dim=8, num_layers=2, num_heads=2,
                     num_kv_heads=1, head_dim=4, mlp_dim=12, max_seq_len=8,
@@ -53,7 +55,16 @@ def test_wsd_holds_then_falls_linearly():
       rtol=1e-5)
 
 
-@pytest.mark.parametrize("schedule", ["cosine", "wsd", "constant"])
+@pytest.mark.parametrize("final", [0.0, 0.5])
+def test_linear_falls_to_its_end(final):
+  config = OptimizerConfig(learning_rate=2.0, warmup_steps=2,
+                           schedule="linear", final_learning_rate=final)
+  np.testing.assert_allclose(
+      rates(config, 10),
+      [1.0, 2.0, *(2 - 2 * (1 - final) * i / 8 for i in range(9))], atol=1e-6)
+
+
+@pytest.mark.parametrize("schedule", ["cosine", "wsd", "linear", "constant"])
 @pytest.mark.parametrize("num_steps", [1, 2, 3, 7])
 def test_a_run_shorter_than_its_warmup_reaches_the_peak(schedule, num_steps):
   config = OptimizerConfig(learning_rate=1.0, warmup_steps=50,
@@ -170,3 +181,105 @@ def test_muon_makes_updates_orthogonal_for_each_layer():
     for name in path:
       one, other = one[name], other[name]
     np.testing.assert_allclose(one, other * (1 + 0.9 / 1.9), rtol=1e-3)
+
+
+# A few small tensors by themselves: nothing here needs a model.
+TREE = {"embed": {"tokens": (5, 4)}, "final_norm": {"scale": (4,)},
+        "head": {"kernel": (4, 5)}}
+
+
+def small(seed):
+  rng = np.random.default_rng(seed)
+  return jax.tree.map(lambda shape: rng.normal(size=shape).astype(np.float32),
+                      TREE, is_leaf=lambda x: isinstance(x, tuple))
+
+
+def walk(tx, steps=3):
+  """Parameters after some steps, and the optimiser's state."""
+  params, update = small(0), jax.jit(tx.update)
+  state = tx.init(params)
+  for step in range(steps):
+    updates, state = update(small(1 + step), state, params)
+    params = jax.tree.map(jnp.add, params, updates)
+  return params, state
+
+
+PLAIN = {"learning_rate": 0.02, "warmup_steps": 0, "schedule": "constant",
+         "weight_decay": 0.3, "clip_norm": 0.0}
+
+
+def test_lion_equals_optax():
+  config = OptimizerConfig(name="lion", b1=0.95, b2=0.98, **PLAIN)
+  wanted = optax.lion(0.02, 0.95, 0.98, weight_decay=0.3, mask=decay_mask)
+  jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, rtol=1e-6),
+               walk(make_optimizer(config, 10))[0], walk(wanted)[0])
+
+
+def test_adafactor_equals_optax():
+  config = OptimizerConfig(name="adafactor", **{**PLAIN, "weight_decay": 0.0})
+  wanted = optax.adafactor(0.02, multiply_by_parameter_scale=False)
+  jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, rtol=1e-6),
+               walk(make_optimizer(config, 10))[0], walk(wanted)[0])
+
+
+def test_adafactor_keeps_a_row_and_a_column_of_a_large_matrix():
+  tx = make_optimizer(OptimizerConfig(name="adafactor"), 10)
+  state = jax.eval_shape(tx.init, {"head": {"kernel": jnp.zeros((256, 512))}})
+  floats = [x.size for x in jax.tree.leaves(state)
+            if x.dtype == jnp.float32]
+  assert 256 + 512 <= sum(floats) < 800
+
+
+@pytest.mark.parametrize("name", ["adamw", "muon", "lion", "adafactor"])
+def test_bfloat16_moments_are_half_as_large_and_do_the_same(name):
+  configs = [OptimizerConfig(name=name, moments_dtype=dtype, **PLAIN)
+             for dtype in ("float32", "bfloat16")]
+  (full, full_state), (half, half_state) = (
+      walk(make_optimizer(config, 10)) for config in configs)
+
+  def size(state):
+    return sum(x.nbytes for x in jax.tree.leaves(state)
+               if jnp.issubdtype(x.dtype, jnp.floating))
+  assert size(half_state) * 2 == size(full_state) > 0
+  start = small(0)
+  for a, b, s in zip(*map(jax.tree.leaves, (full, half, start)), strict=True):
+    moved = np.sqrt(np.mean((np.asarray(a) - s)**2))
+    # Lion takes signs, a few of which may turn; the others are near.
+    off = np.sqrt(np.mean((np.asarray(a) - np.asarray(b))**2))
+    assert off < (0.5 if name == "lion" else 0.03) * moved
+
+
+def test_moments_of_bfloat16_parameters_are_float32_unless_asked():
+  tx = make_optimizer(OptimizerConfig(), 10)
+  state = jax.eval_shape(tx.init, {"head": {"kernel": jnp.zeros(
+      (4, 4), jnp.bfloat16)}})
+  assert {x.dtype for x in jax.tree.leaves(state) if x.ndim} == {
+      jnp.dtype(jnp.float32)}
+
+
+def test_slow_moments_need_float32():
+  with pytest.raises(ConfigError, match="optimizer.b2=0.999"):
+    OptimizerConfig(b2=0.999, moments_dtype="bfloat16").validate()
+
+
+def test_factors_multiply_learning_rate_and_decay():
+  factors = ("embed:0.5", "tokens$:0.5", "scale:0")
+  config = OptimizerConfig(lr_factors=factors, **PLAIN)
+  plain = make_optimizer(OptimizerConfig(**PLAIN), 10)
+  tx, params, grads = make_optimizer(config, 10), small(0), small(1)
+  ours, _ = tx.update(grads, tx.init(params), params)
+  base, _ = plain.update(grads, plain.init(params), params)
+  for (part, name), factor in {("embed", "tokens"): 0.25,
+                               ("final_norm", "scale"): 0.0,
+                               ("head", "kernel"): 1.0}.items():
+    np.testing.assert_allclose(ours[part][name], factor * base[part][name],
+                               rtol=1e-6)
+    assert lr_factor(config, f"{part}.{name}") == factor
+
+
+def test_a_factor_for_no_parameter_is_refused_with_near_paths():
+  specs = param_specs(MODEL)
+  for pattern in ("embed", r"layers\.0\.attention\.[qk]$", "norm"):
+    check_factors(OptimizerConfig(lr_factors=(f"{pattern}:0.1",)), specs)
+  with pytest.raises(ConfigError, match=r"head\.kernel"):
+    check_factors(OptimizerConfig(lr_factors=("head.kernal:0.1",)), specs)

@@ -213,7 +213,7 @@ def test_jit_of_init_alone_would_replicate():
 
 
 def test_state_shardings_fit_the_state():
-  for name in ("adamw", "muon"):
+  for name in ("adamw", "muon", "lion", "adafactor"):
     tx = make_optimizer(OptimizerConfig(name=name), 10)
     state = jax.eval_shape(
         lambda key, tx=tx: init_train_state(key, tx, MODEL),
@@ -221,3 +221,13 @@ def test_state_shardings_fit_the_state():
     specs = state_shardings(tx, MODEL)
     fits = jax.tree.map(lambda spec, x: len(spec) <= x.ndim, specs, state)
     assert all(jax.tree.leaves(fits))
+
+
+def test_factored_moments_are_split_as_what_is_left_of_their_parameter():
+  model = dataclasses.replace(MODEL, embed_dim=128, mlp_dim=256)
+  tx = make_optimizer(OptimizerConfig(name="adafactor"), 10)
+  factored = state_shardings(tx, model).opt_state[1][0][0]
+  spec = jax.sharding.PartitionSpec
+  up = [tree["layers"][0]["mlp"]["up"]  # [layers, fsdp, tensor]
+        for tree in (factored.v_row, factored.v_col, factored.v)]
+  assert up == [spec(None, "fsdp"), spec(None, "tensor"), spec()]
