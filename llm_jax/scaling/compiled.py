@@ -81,7 +81,7 @@ def _shaped(tree: Any, specs: Any, mesh: Any) -> Any:
 
 def _train(config, mesh):
   model = config.model
-  tx = make_optimizer(config.optimizer, config.num_steps)
+  tx = make_optimizer(config.optimizer, config.num_steps, model)
   ema = config.optimizer.ema_decay > 0
   abstract = jax.eval_shape(
       lambda: new_train_state(jax.random.key(0), tx, model, ema=ema))

@@ -43,7 +43,7 @@ def step_report(step: CompiledStep, config: CompileForTpuConfig, mesh: Any,
   if step.name == "train":
     estimate = estimate_memory(
         config, config.model, mesh,
-        make_optimizer(config.optimizer, config.num_steps))
+        make_optimizer(config.optimizer, config.num_steps, config.model))
     report["estimate"] = dataclasses.asdict(estimate) | {
         "temporary": estimate.temporary, "total": estimate.total}
     work = train_workload(config, estimate, mesh)
