@@ -145,7 +145,7 @@ class Checkpointer:
       data: JSON state of the data iterator.
       loop: JSON state of the stage's loop.
     """
-    self._finish()
+    self.wait()
     if step in self._manager.all_steps():
       return
     self._saving, self._failure = step, ""
@@ -184,7 +184,7 @@ class Checkpointer:
     print(f"{self._failure}. Training goes on; saving is tried again at the "
           "next interval.", flush=True)
 
-  def _finish(self) -> None:
+  def wait(self) -> None:
     """Waits for the save under way. If it failed anywhere, all know it then."""
     if self._saving is None:
       return
@@ -253,7 +253,7 @@ class Checkpointer:
     Raises:
       ConfigError: the last save failed.
     """
-    self._finish()
+    self.wait()
     self._manager.close()
     require(not self._failure, f"{self._failure}; that was the last save, and "
             f"the newest checkpoint is of step {self.latest_step()}: set it "

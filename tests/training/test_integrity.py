@@ -223,11 +223,11 @@ def test_a_save_that_fails_is_told_and_tried_again(tmp_path, state, capsys):
   """With one checkpoint kept, the last good one outlives failures."""
   saver = open_run(tmp_path, keep=1)
   save(saver, state, 1)
-  saver._finish()
+  saver.wait()
   for step in (2, 3):
     with disk_full():
       save(saver, state, step)
-      saver._finish()
+      saver.wait()
     told = capsys.readouterr().out
     assert f"step {step} could not be saved" in told
     assert str(tmp_path / "checkpoints") in told and "GiB are free" in told
@@ -244,7 +244,7 @@ def test_a_save_that_fails_is_told_and_tried_again(tmp_path, state, capsys):
 def test_a_last_save_that_fails_is_an_error(tmp_path, state):
   saver = open_run(tmp_path)
   save(saver, state, 1)
-  saver._finish()
+  saver.wait()
   with disk_full():
     save(saver, state, 2)
     with pytest.raises(ConfigError) as error:
@@ -257,11 +257,11 @@ def test_a_last_save_that_fails_is_an_error(tmp_path, state):
 def test_a_directory_that_cannot_be_written_is_told(tmp_path, state, capsys):
   saver = open_run(tmp_path)
   save(saver, state, 1)
-  saver._finish()
+  saver.wait()
   (tmp_path / "checkpoints").rename(tmp_path / "away")
   (tmp_path / "checkpoints").write_text("a file")
   save(saver, state, 2)
-  saver._finish()
+  saver.wait()
   assert "Not a directory (ENOTDIR)" in capsys.readouterr().out
   (tmp_path / "checkpoints").unlink()
   (tmp_path / "away").rename(tmp_path / "checkpoints")
