@@ -3,9 +3,10 @@
     python run_stages.py '[["pretrain", ["--num_steps=9"], ""], ...]'
 
 The third of each is where the process kills itself: "" nowhere, "step 6" once
-step 6 has been dispatched and a checkpoint is whole, "save 8" in the midst of
-writing the checkpoint of step 8. SIGKILL cannot be caught: nothing is flushed,
-closed or removed, as when a machine is switched off.
+step 6 has been dispatched and a checkpoint is whole, "now 6" whether one is or
+not, "save 8" in the midst of writing the checkpoint of step 8. SIGKILL cannot
+be caught: nothing is flushed, closed or removed, as when a machine is switched
+off. With "term 6" it sends itself SIGTERM once step 6 has been dispatched.
 """
 
 import importlib
@@ -25,13 +26,13 @@ CONFIGS = {"pretrain": config.PretrainConfig, "sft": config.SftConfig,
            "rl": config.RlConfig}
 
 
-def kill_self() -> None:
+def kill_self(number: int = signal.SIGKILL) -> None:
   """As `kill -9`."""
-  os.kill(os.getpid(), signal.SIGKILL)
+  os.kill(os.getpid(), number)
 
 
 def kill_when(event: str, number: int, workdir: str) -> None:
-  """Arranges for this process to die at step `number`."""
+  """Arranges for this process to get a signal at step `number`."""
   checkpoints = pathlib.Path(workdir) / "checkpoints"
   log, save = MetricLogger.log, Checkpointer.save
 
@@ -41,6 +42,10 @@ def kill_when(event: str, number: int, workdir: str) -> None:
       while not any(p.name.isdigit() for p in checkpoints.iterdir()):
         time.sleep(0.01)
       kill_self()
+    if event == "now" and step == number:
+      kill_self()
+    if event == "term" and step == number:
+      kill_self(signal.SIGTERM)
 
   def save_then_die(self, step, *args):
     save(self, step, *args)
