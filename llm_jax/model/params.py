@@ -238,7 +238,8 @@ def init_tensors(key: jax.Array, specs: Params, dtype: str) -> Params:
     # crc32, because Python salts its own hash() anew in each process.
     leaf_key = jax.random.fold_in(
         key, zlib.crc32(jax.tree_util.keystr(path).encode()))
-    values = jax.random.normal(leaf_key, spec.shape, jnp.float32)
+    values = jax.random.normal(leaf_key, spec.shape,
+                               jnp.promote_types(leaf_dtype, jnp.float32))
     return (spec.std * values).astype(leaf_dtype)
 
   return treedef.unflatten([make(path, spec) for path, spec in leaves])

@@ -29,7 +29,7 @@ from llm_jax.config import ModelConfig, RopeScaling, require
 
 def rotary_angles(positions_BT: jax.Array, config: ModelConfig, *,
                   local: bool = False) -> tuple[jax.Array, jax.Array]:
-  """cos and sin of the rotary angles, float32 [B, T, 1, R/2].
+  """cos and sin of the rotary angles, [B, T, 1, R/2], float32 or wider.
 
   Args:
     positions_BT: int32 positions.
@@ -42,8 +42,9 @@ def rotary_angles(positions_BT: jax.Array, config: ModelConfig, *,
   scaling = RopeScaling() if own_base else config.rope_scaling
   frequencies = rotary_frequencies(
       rotary_dim(config), theta, scaling, config.max_seq_len)
-  angles = (positions_BT[:, :, None, None].astype(jnp.float32)
-            * jnp.asarray(frequencies)[None, None, None, :])
+  wide = jnp.promote_types(config.compute_dtype, jnp.float32)
+  angles = (positions_BT[:, :, None, None].astype(wide)
+            * jnp.asarray(frequencies, wide)[None, None, None, :])
   cos, sin = jnp.cos(angles), jnp.sin(angles)
   if scaling.kind in ("yarn", "longrope") and scaling.attention_factor != 1.0:
     cos, sin = cos * scaling.attention_factor, sin * scaling.attention_factor
