@@ -19,6 +19,7 @@ import csv
 import dataclasses
 import importlib.machinery
 import importlib.util
+import inspect
 import io
 import os
 import sys
@@ -123,13 +124,20 @@ def _ungrouped(argv: list[str], config_cls: type) -> list[str]:
 
 
 def load_config_file(path: str, config_cls: type[Config]) -> Config:
-  """The config that `get_config()` of the Python file `path` returns.
+  """The config that `get_config()` of a Python file returns.
+
+  Args:
+    path: the file, or FILE:NAME=VALUE,... with arguments of its get_config.
+    config_cls: root dataclass of the experiment.
 
   Raises:
     ConfigError: no such file, the file fails, it has no get_config, or that
-      returns something other than a `config_cls` or a class it extends.
+      returns something other than a `config_cls` or a class it extends, or
+      takes no such arguments.
   """
-  flag = f"--config={path}"
+  flag, given = f"--config={path}", ""
+  if not os.path.isfile(path):
+    path, _, given = path.rpartition(":")
   if not os.path.isfile(path):
     raise ConfigError(f"{flag}: there is no such file; give a Python file with "
                       "a get_config().")
@@ -141,11 +149,12 @@ def load_config_file(path: str, config_cls: type[Config]) -> Config:
     loader.exec_module(module)
     if not callable(getattr(module, "get_config", None)):
       raise ConfigError("it has no function get_config()")
-    config = module.get_config()
+    config = module.get_config(**_arguments(module.get_config, given))
   except Exception as error:
     name = "" if isinstance(error, ConfigError) else f"{type(error).__name__}: "
     line = _line_in(path, error)
-    raise ConfigError(f"{flag} cannot be used{line}: {name}{error}.") from error
+    told = str(error).removesuffix(".")
+    raise ConfigError(f"{flag} cannot be used{line}: {name}{told}.") from error
   if type(config) is not config_cls and issubclass(config_cls, type(config)):
     # An experiment that extends another one reads that one's files, too.
     config = config_cls(**{field.name: getattr(config, field.name)
@@ -155,6 +164,27 @@ def load_config_file(path: str, config_cls: type[Config]) -> Config:
         f"{flag} is for another experiment: its get_config() returns a "
         f"{type(config).__name__}, but this one takes a {config_cls.__name__}.")
   return from_dict(type(config), to_dict(config), flag)  # checks the types
+
+
+def _arguments(get_config: Callable[..., Any], given: str) -> dict[str, Any]:
+  """NAME=VALUE,... as keyword arguments, of the types of their defaults."""
+  defaults = {name: parameter.default for name, parameter
+              in inspect.signature(get_config).parameters.items()}
+  found = {}
+  for part in given.split(",") if given else ():
+    name, equals, text = part.partition("=")
+    if not equals:
+      raise ConfigError(f"{part!r} after the file is not NAME=VALUE")
+    if name not in defaults:
+      raise ConfigError(f"its get_config has no argument {name!r}; it has "
+                        f"{', '.join(defaults) or 'none'}")
+    kind = type(defaults[name])
+    try:
+      found[name] = _BOOLS[text.lower()] if kind is bool else kind(text)
+    except (ValueError, KeyError):
+      raise ConfigError(f"its {name} is of type {kind.__name__}, which "
+                        f"{text!r} is not") from None
+  return found
 
 
 def _line_in(path: str, error: BaseException) -> str:
@@ -221,8 +251,9 @@ Later wins: defaults, the config file, flags that are typed. Lists are comma
 separated; a flag x of type bool is set by --x and cleared by --nox; of a group
 several may be set at once, --group=a=1,b=2.
 
-  --config=FILE
-      a Python file whose get_config() returns a {config}"""
+  --config=FILE[:NAME=VALUE,...]
+      a Python file whose get_config() returns a {config}
+      and what to call it with, as in configs/speedrun_d12.py:depth=20"""
 
 
 def help_text(config: Any) -> str:

@@ -175,6 +175,34 @@ def get_config():
   hash(got)  # so it can be a static argument of jit
 
 
+DIAL = """
+def get_config(depth: int = 12, wide: bool = False):
+  return config.PretrainConfig(batch_size=depth, model=config.ModelConfig(
+      embed_dim=depth * (128 if wide else 64)))
+"""
+
+
+def test_a_config_file_takes_arguments(tmp_path):
+  file = config_file(tmp_path / "c.py", DIAL)
+  for arguments, batch, width in (("", 12, 768), (":depth=3", 3, 192),
+                                  (":depth=3,wide=true", 3, 384)):
+    got = parse(file + arguments, config_cls=config.PretrainConfig)
+    assert (got.batch_size, got.model.embed_dim) == (batch, width)
+
+
+@pytest.mark.parametrize("arguments, sentence", [
+    (":dept=3", "its get_config has no argument 'dept'; it has depth, wide."),
+    (":depth", "'depth' after the file is not NAME=VALUE."),
+    (":depth=deep", "its depth is of type int, which 'deep' is not."),
+    (":wide=perhaps", "its wide is of type bool, which 'perhaps' is not."),
+])
+def test_mistaken_arguments_are_told(tmp_path, arguments, sentence):
+  file = config_file(tmp_path / "c.py", DIAL)
+  with pytest.raises(ConfigError) as error:
+    parse(file + arguments, config_cls=config.PretrainConfig)
+  assert sentence in str(error.value)
+
+
 def test_json_of_older_and_of_mistaken_configs():
   assert config_tree.from_dict(Root, {"part": {"rate": 2}}) == Root(
       Part(rate=2.0))

@@ -23,6 +23,7 @@ from llm_jax.convert.gguf_rope import (
 from llm_jax.convert.hf_config import unlike
 from llm_jax.convert.hf_parts import Unfit, kinds_of, shortest_cycle
 from llm_jax.convert.hf_tensors import Names
+from llm_jax.model.rotary import without_ntk
 
 # Read, write: settings out of metadata, and metadata out of settings.
 _Read = Callable[[Metadata], dict[str, Any]]
@@ -289,6 +290,7 @@ def write_config(config: ModelConfig) -> tuple[
   Raises:
     ConfigError: llama.cpp has no architecture with these parts.
   """
+  config = without_ntk(config)
   obstacles: dict[str, list[str]] = {}
   unfit: dict[str, list[str]] = {}
   for architecture in ARCHITECTURES:

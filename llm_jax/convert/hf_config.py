@@ -17,11 +17,13 @@ from llm_jax.config_tree import flatten
 from llm_jax.convert.hf_families import FAMILIES, GEMMA3, Family
 from llm_jax.convert.hf_fields import Fields
 from llm_jax.convert.hf_parts import Unfit, kinds_of
+from llm_jax.model.rotary import without_ntk
 
 # How a model is run or trained is not what it is.
 _HOW_IT_RUNS = frozenset((
-    "attention", "remat", "scan_layers", "compute_dtype", "param_dtype",
-    "cache_dtype", "moe.balance_coef", "init_std"))
+    "attention", "context_attention", "remat", "scan_layers", "compute_dtype",
+    "param_dtype", "cache_dtype", "moe.balance_coef", "moe.dispatch",
+    "moe.capacity_factor", "init_std", "mup_base_dim"))
 _FAR = 1000  # a family that cannot say the model is not the nearest
 
 
@@ -103,6 +105,7 @@ def write_config(config: ModelConfig, model_type: str = ""
   Raises:
     ConfigError: no family (or not that one) has these parts.
   """
+  config = without_ntk(config)
   wanted = [f for f in FAMILIES if model_type in ("", f.model_type)]
   if not wanted:
     raise ConfigError(

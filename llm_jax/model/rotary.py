@@ -6,6 +6,9 @@ longer context changes the f_i and nothing else (yarn and longrope also scale
 the result, which sharpens the softmax):
 
   linear    f / s (Chen et al. 2023, arXiv:2306.15595)
+  ntk       theta · s^(R/(R-2)) in theta's place: the slowest pair turns s times
+            as slowly, the fastest as before (bloc97 2023; Peng et al. 2023,
+            arXiv:2309.00071, equation 16)
   llama3    f where it turns often in the original context, f / s where less
             than once, linear in the turns between (Llama 3.1, 2407.21783)
   yarn      likewise, linear in the channel's number (Peng et al. 2023,
@@ -18,6 +21,7 @@ tracing and are constants of the compiled function.
 
 from __future__ import annotations
 
+import dataclasses
 import math
 
 import jax
@@ -70,8 +74,10 @@ def rotary_frequencies(dim: int, theta: float, scaling: RopeScaling,
       hold where it exceeds the original one.
 
   Raises:
-    ConfigError: longrope without a factor for each pair.
+    ConfigError: longrope without a factor for each pair, or ntk with one pair.
   """
+  if scaling.kind == "ntk":
+    theta = ntk_theta(dim, theta, scaling.factor)
   exponents = np.arange(0, dim, 2, dtype=np.float32) / np.float32(dim)
   plain = (1.0 / np.float32(theta) ** exponents).astype(np.float32)
   if scaling.kind == "linear":
@@ -89,6 +95,27 @@ def rotary_frequencies(dim: int, theta: float, scaling: RopeScaling,
             "channels that turn.")
     return plain / np.asarray(factors, np.float32)
   return plain
+
+
+def ntk_theta(dim: int, theta: float, factor: float) -> float:
+  """The base with which `dim` channels reach a context `factor` times longer.
+
+  Raises:
+    ConfigError: there is one pair, which would be slowest and fastest.
+  """
+  require(dim > 2, "model.rope_scaling.kind=ntk needs more than one pair of "
+          "channels that turn; raise model.head_dim or model.rope_fraction.")
+  return theta * factor ** (dim / (dim - 2))
+
+
+def without_ntk(config: ModelConfig) -> ModelConfig:
+  """The same model, in the words of formats that know only a base."""
+  if config.rope_scaling.kind != "ntk":
+    return config
+  theta = ntk_theta(rotary_dim(config), config.rope_theta,
+                    config.rope_scaling.factor)
+  return dataclasses.replace(config, rope_theta=theta,
+                             rope_scaling=RopeScaling())
 
 
 def _llama3(plain: np.ndarray, scaling: RopeScaling) -> np.ndarray:

@@ -8,6 +8,7 @@ run goes on, then lie with the optimiser.
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Mapping
 from typing import Any
 
@@ -68,6 +69,18 @@ def differences(saved: ModelConfig, wanted: ModelConfig) -> list[str]:
   return [f"{name} ({saved[name]} there, {value} here)"
           for name, value in wanted.items()
           if saved[name] != value and name not in how_it_runs]
+
+
+def reaching_as_far(saved: ModelConfig, wanted: ModelConfig) -> ModelConfig:
+  """`saved` with the context of `wanted`: rotary positions have no weights, so
+  that a model can be trained further with others (learned ones have a row
+  each)."""
+  if not saved.position == wanted.position == "rope":
+    return saved
+  return dataclasses.replace(
+      saved, max_seq_len=wanted.max_seq_len, rope_theta=wanted.rope_theta,
+      rope_local_theta=wanted.rope_local_theta,
+      rope_scaling=wanted.rope_scaling)
 
 
 def _without_dispatch(model: dict[str, Any]) -> dict[str, Any]:

@@ -39,7 +39,7 @@ from llm_jax.tokenizer.protocol import Tokenizer
 from llm_jax.training import integrity
 from llm_jax.training.adapters import Adapter
 from llm_jax.training.checkpoint_items import (
-    check_items, differences, items_of, state_of)
+    check_items, differences, items_of, reaching_as_far, state_of)
 from llm_jax.training.train_step import (
     TrainState, new_train_state, state_shardings)
 
@@ -65,7 +65,7 @@ def _abstract(make: Any, specs: Any) -> Any:
 def check_architecture(path: str, model: ModelConfig) -> None:
   """Raises `ConfigError` unless the parameters at `path` fit `model`."""
   saved = from_dict(ModelConfig, checkpoint_info(path)[2]["model"])
-  differing = differences(saved, model)
+  differing = differences(reaching_as_far(saved, model), model)
   require(not differing,
           f"init_from={path} is of another architecture: model."
           f"{', model.'.join(differing)}; set these to the checkpoint's.")

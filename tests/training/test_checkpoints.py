@@ -13,10 +13,11 @@ import pytest
 
 from llm_jax.config import (
     CheckpointConfig, ConfigError, MeshConfig, ModelConfig, OptimizerConfig,
-    PretrainConfig, TokenizerConfig)
+    PretrainConfig, RopeScaling, TokenizerConfig)
 from llm_jax.sharding import make_mesh
 from llm_jax.tokenizer.bpe import train_bpe
 from llm_jax.training import checkpoints, startup
+from llm_jax.training.checkpoint_items import differences, reaching_as_far
 from llm_jax.training.losses import language_model_loss
 from llm_jax.training.optimizers import make_optimizer
 from llm_jax.training.train_step import init_train_state, train_step
@@ -287,3 +288,17 @@ def test_no_checkpoint_is_told_in_a_sentence(saved, tmp_path):
       checkpoints.load_params(str(path))
     assert str(path) in str(error.value)
     assert "\n" not in str(error.value)
+
+
+def test_a_model_may_go_on_with_a_longer_context_but_not_learned_positions():
+  longer = dataclasses.replace(
+      MODEL, max_seq_len=4 * MODEL.max_seq_len, rope_theta=5e5,
+      rope_scaling=RopeScaling("ntk", factor=4.0))
+  assert differences(MODEL, longer)  # a run does not go on so
+  assert not differences(reaching_as_far(MODEL, longer), longer)
+  wider = dataclasses.replace(longer, embed_dim=2 * MODEL.embed_dim)
+  found = differences(reaching_as_far(MODEL, wider), wider)
+  assert [name.split()[0] for name in found] == ["embed_dim"]
+  learned, longer = (dataclasses.replace(c, position="learned")
+                     for c in (MODEL, longer))
+  assert differences(reaching_as_far(learned, longer), longer)
