@@ -36,6 +36,9 @@ from jax.ad_checkpoint import checkpoint_name
 import jax.numpy as jnp
 
 from llm_jax.config import Rules
+from llm_jax.model.attention_rows import (
+    attend_rows, differentiate_rows, group_heads, masked, product, scan_rows,
+    ungroup_heads, weighted_dout)
 from llm_jax.model.layers import platform, softcap as cap
 from llm_jax.model.quantization import Int8
 from llm_jax.model.splash_attention import splash_attention
@@ -51,8 +54,6 @@ _RULES = Rules()
 _MIN_BLOCK = 64
 # A longer sequence gets longer blocks, as each block is compiled by itself.
 _MAX_BLOCKS = 16
-# Rows of a block whose scores exist at once.
-_MAX_ROWS = 128
 
 
 def self_attention(
@@ -102,7 +103,7 @@ def self_attention(
                      "reference, blockwise, jax, splash.")
   T = q_BTNH.shape[1]
   mask_BTS = _causal_mask(0, T, 0, T, segment_ids_BT, segment_ids_BT, window)
-  out_BTNH = _attend(_group_heads(q_BTNH, k_BTKH.shape[2]),
+  out_BTNH = _attend(group_heads(q_BTNH, k_BTKH.shape[2]),
                      k_BTKH.swapaxes(1, 2), v_BTKH.swapaxes(1, 2), mask_BTS,
                      softcap, scale)
   return checkpoint_name(out_BTNH.astype(q_BTNH.dtype), SAVED)
@@ -154,7 +155,7 @@ def cached_attention(
   mask_BTS = slots_S <= positions_BT[:, :, None]
   if window:
     mask_BTS &= slots_S > positions_BT[:, :, None] - window
-  return _attend(_group_heads(q_BTNH, k_BKSH.shape[1]), k_BKSH, v_BKSH,
+  return _attend(group_heads(q_BTNH, k_BKSH.shape[1]), k_BKSH, v_BKSH,
                  mask_BTS, softcap, scale).astype(q_BTNH.dtype)
 
 
@@ -164,17 +165,17 @@ def _attend(q_BKGTH, k_BKSH, v_BKSH, mask_BTS, softcap, scale):
   if isinstance(k_BKSH, Int8):
     # The scales are one per slot, so they come out of both sums over H: the
     # cache is read as bytes and never held in a wider type.
-    scores_BKGTS = _einsum("BKGTH,BKSH->BKGTS", q_BKGTH,
+    scores_BKGTS = product("BKGTH,BKSH->BKGTS", q_BKGTH,
                            k_BKSH.values.astype(dtype))
     scores_BKGTS *= k_BKSH.scales[..., 0][:, :, None, None, :]
   else:
-    scores_BKGTS = _einsum("BKGTH,BKSH->BKGTS", q_BKGTH, k_BKSH)
+    scores_BKGTS = product("BKGTH,BKSH->BKGTS", q_BKGTH, k_BKSH)
   scores_BKGTS = cap(scores_BKGTS * scale, softcap)
-  weights_BKGTS = jax.nn.softmax(_masked(scores_BKGTS, mask_BTS), axis=-1)
+  weights_BKGTS = jax.nn.softmax(masked(scores_BKGTS, mask_BTS), axis=-1)
   if isinstance(v_BKSH, Int8):
     weights_BKGTS *= v_BKSH.scales[..., 0][:, :, None, None, :]
     v_BKSH = v_BKSH.values.astype(dtype)
-  return _ungroup_heads(_einsum(
+  return ungroup_heads(product(
       "BKGTS,BKSH->BKGTH", weights_BKGTS.astype(v_BKSH.dtype), v_BKSH))
 
 
@@ -216,7 +217,7 @@ def _blockwise(q_BTNH, k_BTKH, v_BTKH, segment_ids_BT, window, softcap, scale):
 
 def _blockwise_fwd(q_BTNH, k_BTKH, v_BTKH, segment_ids_BT, window, softcap,
                    scale):
-  q_BKGTH = _group_heads(q_BTNH, k_BTKH.shape[2])
+  q_BKGTH = group_heads(q_BTNH, k_BTKH.shape[2])
   k_BKTH, v_BKTH = k_BTKH.swapaxes(1, 2), v_BTKH.swapaxes(1, 2)
   outs, logsums = [], []
   for start, end, first in _blocks(q_BTNH.shape[1], window):
@@ -226,17 +227,11 @@ def _blockwise_fwd(q_BTNH, k_BTKH, v_BTKH, segment_ids_BT, window, softcap,
       q_BKGtH, number = rows
       mask_BtS = _mask_of_rows(number, q_BKGtH.shape[3], seen, segment_ids_BT,
                                window)
-      scores_BKGtS = _einsum("BKGtH,BKSH->BKGtS", q_BKGtH, k_BKSH) * scale
-      scores_BKGtS = _masked(cap(scores_BKGtS, softcap), mask_BtS)
-      max_BKGt1 = scores_BKGtS.max(axis=-1, keepdims=True)
-      exp_BKGtS = jnp.exp(scores_BKGtS - max_BKGt1)
-      sum_BKGt1 = exp_BKGtS.sum(axis=-1, keepdims=True)
-      out_BKGtH = _einsum("BKGtS,BKSH->BKGtH", exp_BKGtS.astype(v_BKSH.dtype),
-                          v_BKSH) / sum_BKGt1
-      return carry, (out_BKGtH.astype(q_BKGtH.dtype),
-                     max_BKGt1 + jnp.log(sum_BKGt1))
+      out_BKGtH, logsum_BKGt1 = attend_rows(q_BKGtH, k_BKSH, v_BKSH, mask_BtS,
+                                            softcap, scale)
+      return carry, (out_BKGtH.astype(q_BKGtH.dtype), logsum_BKGt1)
 
-    _, (out_BKGtH, logsum_BKGt1) = _scan_rows(
+    _, (out_BKGtH, logsum_BKGt1) = scan_rows(
         attend, (), (q_BKGTH[..., start:end, :],), start)
     outs.append(out_BKGtH)
     logsums.append(logsum_BKGt1)
@@ -244,17 +239,14 @@ def _blockwise_fwd(q_BTNH, k_BTKH, v_BTKH, segment_ids_BT, window, softcap,
   logsum_BKGT1 = checkpoint_name(jnp.concatenate(logsums, axis=3), SAVED)
   residuals = (q_BKGTH, k_BKTH, v_BKTH, segment_ids_BT, out_BKGTH,
                logsum_BKGT1)
-  return _ungroup_heads(out_BKGTH), residuals
+  return ungroup_heads(out_BKGTH), residuals
 
 
 def _blockwise_bwd(window, softcap, scale, residuals, dout_BTNH):
   q_BKGTH, k_BKTH, v_BKTH, segment_ids_BT, out_BKGTH, logsum_BKGT1 = residuals
   accumulator = logsum_BKGT1.dtype
-  dout_BKGTH = _group_heads(dout_BTNH, k_BKTH.shape[1])
-  # Σ_s weight · dweight, the term that softmax's gradient subtracts.
-  delta_BKGT1 = jnp.sum(
-      dout_BKGTH.astype(accumulator) * out_BKGTH.astype(accumulator), axis=-1,
-      keepdims=True)
+  dout_BKGTH = group_heads(dout_BTNH, k_BKTH.shape[1])
+  delta_BKGT1 = weighted_dout(dout_BKGTH, out_BKGTH, accumulator)
   dq_blocks = []
   dk_BKTH = jnp.zeros(k_BKTH.shape, accumulator)
   dv_BKTH = jnp.zeros(v_BKTH.shape, accumulator)
@@ -268,28 +260,19 @@ def _blockwise_bwd(window, softcap, scale, residuals, dout_BTNH):
       q_BKGtH, dout_BKGtH, logsum_BKGt1, delta_BKGt1, number = rows
       mask_BtS = _mask_of_rows(number, q_BKGtH.shape[3], seen, segment_ids_BT,
                                window)
-      scores_BKGtS = cap(
-          _einsum("BKGtH,BKSH->BKGtS", q_BKGtH, k_BKSH) * scale, softcap)
-      weights_BKGtS = jnp.exp(_masked(scores_BKGtS, mask_BtS) - logsum_BKGt1)
-      dweights_BKGtS = _einsum("BKGtH,BKSH->BKGtS", dout_BKGtH, v_BKSH)
-      dscores_BKGtS = weights_BKGtS * (dweights_BKGtS - delta_BKGt1)
-      if softcap:  # d cap(x) / dx = 1 - tanh²
-        dscores_BKGtS *= 1 - jnp.square(scores_BKGtS / softcap)
-      dscores_BKGtS = (dscores_BKGtS * scale).astype(k_BKSH.dtype)
-      added = (_einsum("BKGtS,BKGtH->BKSH", dscores_BKGtS, q_BKGtH),
-               _einsum("BKGtS,BKGtH->BKSH",
-                       weights_BKGtS.astype(v_BKSH.dtype), dout_BKGtH))
-      dq_BKGtH = _einsum("BKGtS,BKSH->BKGtH", dscores_BKGtS, k_BKSH)
-      return jax.tree.map(jnp.add, sums, added), dq_BKGtH
+      dq_BKGtH, *added = differentiate_rows(
+          q_BKGtH, k_BKSH, v_BKSH, dout_BKGtH, logsum_BKGt1, delta_BKGt1,
+          mask_BtS, softcap, scale)
+      return jax.tree.map(jnp.add, sums, tuple(added)), dq_BKGtH
 
-    (dk_BKSH, dv_BKSH), dq_BKGtH = _scan_rows(
+    (dk_BKSH, dv_BKSH), dq_BKGtH = scan_rows(
         differentiate, (dk_BKTH[seen], dv_BKTH[seen]),
         (q_BKGTH[rows], dout_BKGTH[rows], logsum_BKGT1[rows],
          delta_BKGT1[rows]), start)
     dk_BKTH = dk_BKTH.at[seen].set(dk_BKSH)
     dv_BKTH = dv_BKTH.at[seen].set(dv_BKSH)
     dq_blocks.append(dq_BKGtH)
-  dq_BTNH = _ungroup_heads(jnp.concatenate(dq_blocks, axis=3))
+  dq_BTNH = ungroup_heads(jnp.concatenate(dq_blocks, axis=3))
   return (dq_BTNH.astype(q_BKGTH.dtype),
           dk_BKTH.swapaxes(1, 2).astype(k_BKTH.dtype),
           dv_BKTH.swapaxes(1, 2).astype(v_BKTH.dtype), None)
@@ -308,25 +291,6 @@ def _blocks(T: int, window: int = 0) -> list[tuple[int, int, int]]:
           for start in range(0, T, block)]
 
 
-def _scan_rows(body, carry, arrays, start):
-  """Scans `body(carry, (*rows of each array, number of the first row))` over a
-  block whose first row has the number `start`; arrays are [B,K,G,rows,..]."""
-  length = arrays[0].shape[3]
-  size = math.gcd(length, _MAX_ROWS) if length > _MAX_ROWS else length
-  if size in (length, 1):
-    return body(carry, (*arrays, start))
-  def cut(x):
-    x = x.reshape(*x.shape[:3], length // size, size, x.shape[-1])
-    return jnp.moveaxis(x, 3, 0)
-  def join(x):
-    x = jnp.moveaxis(x, 0, 3)
-    return x.reshape(*x.shape[:3], length, x.shape[-1])
-  numbers = start + size * jnp.arange(length // size)
-  carry, found = jax.lax.scan(
-      body, carry, (*(cut(x) for x in arrays), numbers))
-  return carry, jax.tree.map(join, found)
-
-
 def _mask_of_rows(number, length, seen, segment_ids_BT, window):
   """`_causal_mask` of the rows from `number`, which may be traced, on."""
   if segment_ids_BT is None:
@@ -340,12 +304,6 @@ def _mask_of_rows(number, length, seen, segment_ids_BT, window):
 # --- shared pieces -----------------------------------------------------------
 
 
-def _einsum(equation, x, y):
-  """Einsum that accumulates and returns at least float32."""
-  accumulator = jnp.promote_types(x.dtype, jnp.float32)
-  return jnp.einsum(equation, x, y, preferred_element_type=accumulator)
-
-
 def _causal_mask(start, length, first, end, query_ids_BT, key_ids_BS, window):
   """mask_BtS: `length` queries from `start` on see keys first..end before them,
   within the window and the same segment."""
@@ -357,20 +315,3 @@ def _causal_mask(start, length, first, end, query_ids_BT, key_ids_BS, window):
   if query_ids_BT is None:
     return mask_1tS
   return mask_1tS & (query_ids_BT[:, :, None] == key_ids_BS[:, None, :])
-
-
-def _masked(scores_BKGTS, mask_BTS):
-  """A finite lowest score where masked: a row that sees nothing is no NaN."""
-  lowest = 0.5 * jnp.finfo(scores_BKGTS.dtype).min
-  return jnp.where(mask_BTS[:, None, None], scores_BKGTS, lowest)
-
-
-def _group_heads(x_BTNH, K):
-  """[B,T,N,H] -> [B,K,G,T,H]: the layout of batched matrix products."""
-  B, T, N, H = x_BTNH.shape
-  return x_BTNH.reshape(B, T, K, N // K, H).transpose(0, 2, 3, 1, 4)
-
-
-def _ungroup_heads(x_BKGTH):
-  B, K, G, T, H = x_BKGTH.shape
-  return x_BKGTH.transpose(0, 3, 1, 2, 4).reshape(B, T, K * G, H)

@@ -24,8 +24,9 @@ import jax.numpy as jnp
 
 from llm_jax.config import ModelConfig
 from llm_jax.model import layers
-from llm_jax.model.attention import cached_attention, self_attention
+from llm_jax.model.attention import cached_attention
 from llm_jax.model.cache import write_slots
+from llm_jax.model.context_attention import sequence_attention
 from llm_jax.model.quantization import Int8
 from llm_jax.model.rotary import apply_rotary
 
@@ -68,12 +69,11 @@ def latent_attention(
     k_nope_BTNH = jnp.einsum("btr,rnh->btnh", c_BTR, k_up_RNH)
     k_rope_BTNH = jnp.broadcast_to(
         k_rope_BT1H, (*k_nope_BTNH.shape[:3], latent.rope_dim))
-    out_BTNH = self_attention(
+    out_BTNH = sequence_attention(
         jnp.concatenate([q_nope_BTNH, q_rope_BTNH], axis=-1),
         jnp.concatenate([k_nope_BTNH, k_rope_BTNH], axis=-1),
         jnp.einsum("btr,rnh->btnh", c_BTR, v_up_RNH),
-        segment_ids_BT=segment_ids_BT, kind=config.attention, scale=scale,
-        rules=config.rules)
+        segment_ids_BT=segment_ids_BT, config=config, scale=scale)
   else:
     cached_B1SC = write_slots(
         cached_B1SC,

@@ -16,8 +16,10 @@ import jax.numpy as jnp
 
 from llm_jax.config import ModelConfig
 from llm_jax.model import layers
-from llm_jax.model.attention import SAVED, cached_attention, self_attention
+from llm_jax.model.attention import SAVED, cached_attention
 from llm_jax.model.cache import KVCache, write_slots
+from llm_jax.model.context_attention import (
+    from_zigzag, sequence_attention, to_zigzag, ways_of_context)
 from llm_jax.model.latent_attention import latent_attention
 from llm_jax.model.moe import moe, no_aux
 from llm_jax.model.params import Params
@@ -51,10 +53,9 @@ def _attention(x_BTD: jax.Array, params: dict[str, Any], rotary: Any,
   scores = {"window": window, "softcap": config.attention_softcap,
             "scale": config.attention_scale}
   if cache_kv is None:
-    out_BTNH = self_attention(q_BTNH, k_BTKH, v_BTKH,
-                              segment_ids_BT=segment_ids_BT,
-                              kind=config.attention, rules=config.rules,
-                              **scores)
+    out_BTNH = sequence_attention(q_BTNH, k_BTKH, v_BTKH,
+                                  segment_ids_BT=segment_ids_BT, config=config,
+                                  **scores)
   else:
     cache_kv = (write_slots(cache_kv[0], k_BTKH, positions_BT),
                 write_slots(cache_kv[1], v_BTKH, positions_BT))
@@ -164,6 +165,12 @@ def backbone(params: Params, tokens_BT: jax.Array, config: ModelConfig, *,
     positions_BT = jnp.broadcast_to(
         jnp.arange(tokens_BT.shape[1], dtype=jnp.int32)[None, :],
         tokens_BT.shape)
+  split = cache is None and ways_of_context(tokens_BT.shape[1],
+                                            config.rules) > 1
+  if split:
+    tokens_BT, positions_BT, segment_ids_BT = (
+        x if x is None else to_zigzag(x, config.rules)
+        for x in (tokens_BT, positions_BT, segment_ids_BT))
   with jax.named_scope("embed"):
     x_BTD = layers.embed(params["embed"]["tokens"], tokens_BT, dtype)
     if config.position == "learned":
@@ -181,7 +188,10 @@ def backbone(params: Params, tokens_BT: jax.Array, config: ModelConfig, *,
                            positions_BT, config)
   aux = {name: value / (config.num_layers - config.moe.first_dense)
          for name, value in total.items()}
-  return layers.norm(x_BTD, params["final_norm"], config), cache, aux
+  hidden_BTD = layers.norm(x_BTD, params["final_norm"], config)
+  if split:
+    hidden_BTD = from_zigzag(hidden_BTD, config.rules)
+  return hidden_BTD, cache, aux
 
 
 def _cached_blocks(params, x_BTD, rotary, positions_BT, cache, config):

@@ -5,7 +5,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from llm_jax.model import attention
+from llm_jax.model import attention, attention_rows
 
 KINDS = ("reference", "blockwise", "jax")
 # One compilation, not one for each operation.
@@ -126,7 +126,7 @@ def test_rows_of_a_long_block_are_scanned(scores, monkeypatch):
           q, k, v, segment_ids_BT=ids, kind=kind, **scores), cotangent)
     return jax.jit(jax.value_and_grad(loss, argnums=(0, 1, 2)))(*qkv)
   want = both("reference")
-  monkeypatch.setattr(attention, "_MAX_ROWS", 16)  # the last block: 11 · 2
+  monkeypatch.setattr(attention_rows, "MAX_ROWS", 16)  # the last block: 11 · 2
   for got, value in zip(jax.tree.leaves(both("blockwise")),
                         jax.tree.leaves(want)):
     np.testing.assert_allclose(got, value, rtol=1e-4, atol=1e-4)
@@ -141,7 +141,7 @@ def test_a_long_sequence_never_holds_all_its_scores():
   compiled = jax.jit(jax.grad(loss, argnums=(0, 1, 2))).lower(
       *abstract).compile()
   # Some copies of 128 rows of scores, and of q, k, v, out.
-  limit = 4 * (6 * attention._MAX_ROWS * T + 20 * T * H)
+  limit = 4 * (6 * attention_rows.MAX_ROWS * T + 20 * T * H)
   assert compiled.memory_analysis().temp_size_in_bytes < limit < 4 * T * T
 
 
