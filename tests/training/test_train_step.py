@@ -128,7 +128,7 @@ def test_a_batch_of_no_weight_is_finite():
 def trained(mesh_name, optimizer, num_microbatches=1):
   """Four steps: losses and gradient norms, shardings before, state after."""
   tx = optimizer_of(OptimizerConfig(
-      name=optimizer, learning_rate=0.02, warmup_steps=2), 4)
+      name=optimizer, learning_rate=0.02, warmup_steps=2), 4, MODEL)
   step = step_of(MODEL, tx, num_microbatches, donate=True)
 
   def run(place):
