@@ -190,10 +190,7 @@ class Checkpointer:
       return
     if self._watcher is not None:
       self._watcher.join()
-    try:  # an error is raised once in each thread
-      self._manager.wait_until_finished()
-    except Exception:
-      pass
+    integrity.forget_errors(self._manager)
     self._saving = self._watcher = None
     self._failure = integrity.agreed(self._failure)
     if self._failure:

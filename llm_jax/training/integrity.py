@@ -27,6 +27,7 @@ from etils import epath
 import jax
 from jax.experimental import multihost_utils
 import numpy as np
+import orbax.checkpoint as ocp
 
 from llm_jax.config import require
 
@@ -36,6 +37,7 @@ _PARTIAL = ".orbax-checkpoint-tmp"
 _PIECE = 1 << 24
 _THREADS = 8
 _TOLD_BYTES = 1024
+_ERRORS = 1000  # more than the files of a save
 # Written by Orbax after the record, and not needed for restoring.
 _NOT_RECORDED = (CHECKSUMS, "_CHECKPOINT_METADATA", "commit_success.txt")
 
@@ -200,6 +202,21 @@ def free_space(directory: epath.Path) -> str:
   gib = 2.0**30
   return (f" ({usage.free / gib:.2f} of {usage.total / gib:.2f} GiB are free "
           "there)")
+
+
+def forget_errors(manager: ocp.CheckpointManager) -> None:
+  """Waits for a save; takes the errors of one that failed, told already.
+
+  Orbax raises one at a time, and each file of metadata that a full disk has not
+  taken is one. Those that nobody takes are raised by the next save.
+  """
+  for _ in range(_ERRORS):
+    try:
+      manager.wait_until_finished()
+      manager.check_for_errors()
+    except Exception:
+      continue
+    return
 
 
 class _OrbaxErrors(logging.Filter):
