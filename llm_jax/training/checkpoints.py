@@ -194,6 +194,8 @@ class Checkpointer:
     self._saving = self._watcher = None
     self._failure = integrity.agreed(self._failure)
     if self._failure:
+      if jax.process_index() == 0:  # writes under way may have come after
+        integrity.remove_partial(self._directory)
       self._reread()
 
   def _info(self) -> dict[str, Any]:
