@@ -189,7 +189,7 @@ def _mesh_group(axes: str, device_ids: str, names: str) -> tuple[int, ...]:
     keep.append(False)
   ids = np.arange(math.prod(shape))
   if iota := re.search(r"\[[\d,]+\](?:<=\[[\d,]+\])?T\([\d,]+\)", device_ids):
-    text = iota[0] if "<=" in iota[0] else "[%d]<=%s" % (len(ids), iota[0])
+    text = iota[0] if "<=" in iota[0] else f"[{len(ids)}]<={iota[0]}"
     ids = _iota(text).reshape(-1)
   index = tuple(slice(None) if kept else 0 for kept in keep)
   return tuple(int(n) for n in ids.reshape(shape)[index].reshape(-1))
