@@ -69,7 +69,7 @@ def test_twenty_steps_over_two_processes(dtype):
           "XLA_FLAGS": "--xla_force_host_platform_device_count=4 "
                        "--xla_backend_optimization_level=0"})
       for i in range(2)]
-  outputs = [worker.communicate(timeout=900) for worker in workers]
+  outputs = [worker.communicate(timeout=1800) for worker in workers]
   for worker, (out, err) in zip(workers, outputs):
     assert worker.returncode == 0, err
     told = [json.loads(line) for line in out.splitlines()
