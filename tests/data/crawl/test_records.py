@@ -246,7 +246,7 @@ def test_noise_between_records(compressed):
     b"WARC/1.0\r\n\r\n" * 100, b"<html>" * 1000, bytes(100_000),
     gzip.compress(b"WARC/1.0\r\n" + b"a: b\r\n" * 100_000),
     gzip.compress(b"WARC/1.0\r\nWARC-Type: response\r\nContent-Length: -5\r\n"
-                  b"\r\n\r\n\r\n")])
+                  b"\r\n\r\n\r\n")], ids=lambda data: f"{len(data)}_bytes")
 def test_what_is_no_crawl_gives_no_page(data):
   assert pages(data)[0] == []
 
