@@ -7,7 +7,7 @@ Command:   python -m experiments.train_tokenizer --tokenizer.vocab_size=512 \\
            python -m experiments.scaling_laws \\
                --config=configs/scaling_laws_cpu.py
 Hardware:  2 CPU cores
-Time:      about half an hour
+Time:      half an hour to an hour
 Expect:    minima between the sizes at all four budgets (docs/scaling_laws.md)
 
 The corpus is the Wikipedia introductions, 2.4 M tokens of a vocabulary of 512;

@@ -66,7 +66,7 @@ def _draw_runs(axis, runs, isoflops):
                   if run[kind] == amount)
     unit = "FLOPs" if isoflops is not None else "tokens"
     axis.plot(*zip(*here), "o", color=colour, markersize=4,
-              label=f"{amount:.2g} {unit}")
+              label=f"{amount:.3g} {unit}")
   axis.set(xscale="log", xlabel="parameters without embeddings, N",
            ylabel="bits per byte, held out",
            title="Runs of one budget" if isoflops else "Runs")
