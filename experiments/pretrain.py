@@ -63,7 +63,8 @@ def run(config: PretrainConfig) -> dict[str, Any]:
   from llm_jax.training import results, startup
   from llm_jax.training.checkpoints import TOKENIZER, Checkpointer
   from llm_jax.training.losses import language_model_loss
-  from llm_jax.training.memory_errors import told_out_of_memory
+  from llm_jax.training.memory_errors import (
+      check_memory, told_out_of_memory)
   from llm_jax.training.optimizers import make_optimizer, make_schedule
   from llm_jax.training.preemption import Preempted, StopSignals
   from llm_jax.training.step_guard import StepGuard
@@ -78,6 +79,8 @@ def run(config: PretrainConfig) -> dict[str, Any]:
                               vocab_size=sources[0].shards.vocab_size)
   mesh = make_mesh(config.mesh)
   startup.check_run(config, model, mesh)
+  tx = make_optimizer(config.optimizer, config.num_steps, model)
+  memory = check_memory(config, model, mesh, tx)
   layout = (config.seq_len, config.batch_size, config.seed,
             process_rows(mesh, model.rules, config.batch_size))
   train = pipeline.mixture_dataset(
@@ -91,13 +94,13 @@ def run(config: PretrainConfig) -> dict[str, Any]:
   workdir.start_run(config.workdir, config)
   tokenizer.save(f"{config.workdir}/{TOKENIZER}")
   print(startup.describe(model, config.seq_len), flush=True)
+  print(f"pretrain: {memory}", flush=True)
   for source in sources:
     epochs = passes(source, config.seq_len,
                     config.num_steps * config.batch_size)
     print(f"pretrain: {source.shards.path}: {source.share:.1%} of the tokens, "
           f"{epochs:.2f} passes over it", flush=True)
 
-  tx = make_optimizer(config.optimizer, config.num_steps, model)
   schedule = make_schedule(config.optimizer, config.num_steps)
   loss_fn = functools.partial(language_model_loss, config=model,
                               loss=config.loss)

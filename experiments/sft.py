@@ -63,7 +63,8 @@ def run(config: SftConfig) -> dict[str, Any]:
   from llm_jax.training.checkpoints import (
       TOKENIZER, Checkpointer, checkpoint_info)
   from llm_jax.training.losses import language_model_loss
-  from llm_jax.training.memory_errors import told_out_of_memory
+  from llm_jax.training.memory_errors import (
+      check_memory, told_out_of_memory)
   from llm_jax.training.optimizers import make_optimizer, make_schedule
   from llm_jax.training.preemption import Preempted, StopSignals
   from llm_jax.training.step_guard import StepGuard
@@ -80,6 +81,9 @@ def run(config: SftConfig) -> dict[str, Any]:
   mesh = make_mesh(config.mesh)
   startup.check_run(config, model, mesh)
   adapter = startup.adapter_of(config, model, mesh)
+  tx = make_optimizer(config.optimizer, config.num_steps, model, config.lora)
+  if adapter is None:  # else little beside the frozen parameters
+    print(f"sft: {check_memory(config, model, mesh, tx)}", flush=True)
   conversations = load_conversations(config, tokenizer)
   kinds = sorted({c.kind for c in conversations["validation"]})
   require(not config.plateau_metric or config.plateau_metric in kinds,
@@ -98,7 +102,6 @@ def run(config: SftConfig) -> dict[str, Any]:
                                if c.kind == kind], False) for kind in kinds}
   workdir.start_run(config.workdir, config)
   tokenizer.save(f"{config.workdir}/{TOKENIZER}")
-  tx = make_optimizer(config.optimizer, config.num_steps, model, config.lora)
   schedule = make_schedule(config.optimizer, config.num_steps)
   loss_fn = functools.partial(language_model_loss, config=model,
                               loss=config.loss)

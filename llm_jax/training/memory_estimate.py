@@ -2,8 +2,8 @@
 
 Arithmetic over the tensors' shapes and their splits; nothing is compiled. What
 stays from step to step (parameters, the optimiser's moments) is exact. What
-comes and goes is a model of what XLA does, held against its own analysis of
-compiled steps in docs/scaling.md. A step has its peak in one of three phases,
+comes and goes is a model of what XLA does, some three quarters of its own
+analysis of compiled steps (docs/scaling.md has both). A step has its peak in one of three phases,
 each on top of the activations that are kept:
 
   loss      logits, the head's weights gathered, and their gradient
@@ -185,7 +185,8 @@ def _layer_bytes(layers, model, sizes, tokens, width):
 
 def _logits_bytes(config, model, specs, sizes, tokens, width):
   """Of the loss: logits in float32, their gradient, the head and its own."""
-  vocab = model.vocab_size / _ways(model.rules.act_vocab, sizes)
+  parts = max(1, config.loss.vocab_parts)
+  vocab = model.vocab_size / _ways(model.rules.act_vocab, sizes) / parts
   chunk = config.loss.chunk
   at_once = tokens if not chunk else min(
       tokens, tokens / config.seq_len * _ways(model.rules.seq, sizes) * chunk)
@@ -193,7 +194,7 @@ def _logits_bytes(config, model, specs, sizes, tokens, width):
           else specs["head"]["kernel"])
   gathered = _tensor_bytes([head], model.rules, sizes, model.compute_dtype,
                            gathered=True)
-  return int(2 * gathered + at_once * vocab * (4 + width)
+  return int(2 * gathered / parts + at_once * vocab * (4 + width)
              + 4 * math.prod(head.shape) / _ways(
                  {axis for name in head.axes
                   for axis in getattr(model.rules, name)}, sizes))

@@ -6,7 +6,6 @@ import dataclasses
 from typing import Any
 
 import jax
-import jax.numpy as jnp
 import optax
 
 from llm_jax.config import (
@@ -150,19 +149,12 @@ def start_or_resume(config: TrainRunConfig, model: ModelConfig,
 
 
 def describe(model: ModelConfig, seq_len: int) -> str:
-  """The parameter table, operations per token and memory, for the console.
-
-  The memory is that of parameters, gradients and two moments, before they are
-  split over devices; activations come on top of it.
-  """
+  """The parameter table and operations per token, for the console."""
   rows = param_table(model)
   width = max(len(name) for name, _, _ in rows)
   lines = [f"  {name:<{width}}  {str(shape):>22}  {count:>14,}"
            for name, shape, count in rows]
-  total = count_params(model)
-  size = 4 * total * jnp.dtype(model.param_dtype).itemsize
-  lines.append(f"  {'total':<{width}}  {'':>22}  {total:>14,}")
+  lines.append(f"  {'total':<{width}}  {'':>22}  {count_params(model):>14,}")
   lines.append(f"  {flops_per_token(model, seq_len) / 1e6:,.1f} MFLOPs per "
-               f"token trained; {size / 2**20:,.1f} MiB of parameters, "
-               "gradients and moments")
+               "token trained")
   return "\n".join(lines)
