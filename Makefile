@@ -31,8 +31,8 @@ $(VENV)/.test: $(VENV)/.plain
 	@touch $@
 
 $(VENV)/.reference: $(VENV)/.test
-	@echo "Adding PyTorch and the notebooks' packages ..."
-	@$(PIP) --editable '.[test,reference,notebooks]'
+	@echo "Adding PyTorch, libtpu and the notebooks' packages ..."
+	@$(PIP) --editable '.[test,reference,notebooks,tpu]'
 	@touch $@
 
 models: $(VENV)/.models  ## The model to chat with: SmolLM2-135M, 93 MB
