@@ -25,7 +25,8 @@ DISTRIBUTIONS = {"absl": "absl-py", "orbax": "orbax-checkpoint",
 OTHERS_IMPORT = {"fasteners": "fasteners", "pyahocorasick": "ahocorasick",
                  "lxml-html-clean": "lxml_html_clean"}
 # Asked for only where a user wants them, and told when missing.
-OPTIONAL = {"wandb", "gcsfs", "llguidance", "s3fs", "IPython", "ray"}
+OPTIONAL = {"wandb", "gcsfs", "llguidance", "s3fs", "IPython", "ray",
+            "matplotlib"}
 
 
 @pytest.fixture(scope="module")
@@ -97,7 +98,7 @@ def test_bounds_are_lower_bounds_and_hold_here(packaging):
 def test_extras(packaging):
   extras = packaging["extras_require"]
   assert set(extras) == {"tpu", "cuda12", "cuda13", "data", "serve", "ray",
-                         "rl", "convert", "test", "notebooks", "reference",
+                         "plots", "rl", "convert", "test", "notebooks", "reference",
                          "all"}
   assert "torch==2.13.0" in extras["reference"]
   for name in set(extras) - {"reference"}:

@@ -44,6 +44,7 @@ def test_every_format_becomes_a_tokenizer_and_shards(
   assert "there already" in done(command(*make))
 
 
+@pytest.mark.slow
 def test_the_whole_way(files, tmp_path, command):
   tokenizer, base = tmp_path / "tokenizer", tmp_path / "base"
   done(command(train_tokenizer, f"--data.path={files}/book.txt",

@@ -213,6 +213,7 @@ def start(runs, data):
   return process.returncode, output
 
 
+@pytest.mark.slow
 def test_killed_and_resumed_is_bit_identical(data):
   whole, killed = data / "whole", data / "killed"
   code, output = start([(str(whole), ""), (str(killed), "step 6")], data)

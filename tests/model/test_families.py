@@ -80,13 +80,18 @@ def test_scan_blockwise_and_remat_change_nothing(name):
     assert bool(jnp.abs(gradient).max() > 0) != steers, path
 
 
-@FAMILY
-@pytest.mark.parametrize("mesh", [
-    MeshConfig(data=2, fsdp=2, tensor=2),
-    MeshConfig(data=1, fsdp=2, tensor=2, expert=2)])
+FSDP_TENSOR = MeshConfig(data=2, fsdp=2, tensor=2)
+EXPERT = MeshConfig(data=1, fsdp=2, tensor=2, expert=2)
+
+
+@pytest.mark.parametrize("name,mesh", [
+    ("gemma_like", FSDP_TENSOR), ("deepseek_like", EXPERT),
+    *(pytest.param(name, FSDP_TENSOR, marks=pytest.mark.slow)
+      for name in FAMILIES if name != "gemma_like"),
+    *(pytest.param(name, EXPERT, marks=pytest.mark.slow)
+      for name, family in FAMILIES.items()
+      if family.moe.num_experts and name != "deepseek_like")])
 def test_over_a_mesh(name, mesh):
-  if mesh.expert > 1 and not FAMILIES[name].moe.num_experts:
-    pytest.skip("has no experts")
   params, tokens_BT, config = family(name)
   def loss(params, config):
     logits_BTV, aux = forward(params, tokens_BT, config)

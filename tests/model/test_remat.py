@@ -39,7 +39,8 @@ def expected():
   return compiled_gradient()(init_params(jax.random.key(0), MODEL), batch())
 
 
-@pytest.mark.parametrize("scan_layers", [True, False])
+@pytest.mark.parametrize("scan_layers", [
+    True, pytest.param(False, marks=pytest.mark.slow)])
 @pytest.mark.parametrize("remat", KINDS[1:])
 def test_the_gradient_is_the_same(remat, scan_layers):
   found = compiled_gradient(remat=remat, scan_layers=scan_layers)(

@@ -149,7 +149,7 @@ def trained(mesh_name, optimizer, num_microbatches=1):
 @pytest.mark.parametrize("mesh_name,optimizer", [
     ("fsdp8", "adamw"), ("fsdp4_tp2", "adamw"), ("data2_fsdp2_tp2", "adamw"),
     pytest.param("fsdp8", "muon", marks=pytest.mark.slow),
-    ("data2_fsdp2_tp2", "muon")])
+    pytest.param("data2_fsdp2_tp2", "muon", marks=pytest.mark.slow)])
 def test_every_mesh_has_the_losses_of_one_device(mesh_name, optimizer):
   expected, _, state = trained(None, optimizer)
   seen, _, sharded = trained(mesh_name, optimizer)
