@@ -98,8 +98,8 @@ def test_bounds_are_lower_bounds_and_hold_here(packaging):
 def test_extras(packaging):
   extras = packaging["extras_require"]
   assert set(extras) == {"tpu", "cuda12", "cuda13", "data", "serve", "ray",
-                         "plots", "rl", "convert", "test", "notebooks", "reference",
-                         "all"}
+                         "plots", "rl", "convert", "test", "notebooks",
+                         "reference", "all"}
   assert "torch==2.13.0" in extras["reference"]
   for name in set(extras) - {"reference"}:
     assert "torch" not in names(extras[name])

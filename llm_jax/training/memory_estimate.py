@@ -3,8 +3,8 @@
 Arithmetic over the tensors' shapes and their splits; nothing is compiled. What
 stays from step to step (parameters, the optimiser's moments) is exact. What
 comes and goes is a model of what XLA does, some three quarters of its own
-analysis of compiled steps (docs/scaling.md has both). A step has its peak in one of three phases,
-each on top of the activations that are kept:
+analysis of compiled steps (docs/scaling.md has both). A step has its peak in
+one of three phases, each on top of the activations that are kept:
 
   loss      logits, the head's weights gathered, and their gradient
   backward  a layer's weights gathered, its inner activations, its gradient,
