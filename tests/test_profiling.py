@@ -35,6 +35,7 @@ def train(workdir, profile_steps, num_steps=6, start_step=0):
 @pytest.mark.parametrize("profile_steps, start_step, found", [
     ("1:3", 0, [1, 2]), ("3:5", 0, [3, 4]), ("5:99", 0, [5, 6]),
     ("3:5", 2, [3, 4])])
+@pytest.mark.slow
 def test_the_steps_asked_for_are_traced(tmp_path, capsys, profile_steps,
                                         start_step, found):
   train(tmp_path, profile_steps, start_step=start_step)

@@ -154,7 +154,7 @@ def test_make_test_and_test_all_run_nothing_twice():
   commands = would_run("test", "test-all")
   assert commands.count('-m "not slow and not reference"') == 1
   assert commands.count('-m "slow or reference"') == 1
-  assert "'.[test,reference,notebooks]'" in commands
+  assert "'.[test,reference,notebooks,tpu]'" in commands
 
 
 def test_ci_runs_both():

@@ -97,6 +97,7 @@ def test_bits_per_byte_of_shards(run_dir, tokenizer, tmp_path):
         run_dir, suite="bits_per_byte", data=TextConfig(path=shards)))
 
 
+@pytest.mark.slow
 def test_sums_and_the_users_own_problems(run_dir, tmp_path):
   problems = RlDataConfig(eval_problems=12, min_terms=2, max_terms=3)
   result = evaluate.run(settings(run_dir, suite="sums", problems=problems))

@@ -39,6 +39,7 @@ def evaluate(setup, batch_size, max_new_tokens=6):
       key=jax.random.key(0), batch_size=batch_size)
 
 
+@pytest.mark.slow
 def test_the_batch_size_changes_nothing(setup):
   once, in_parts = evaluate(setup, 7), evaluate(setup, 3)
   assert once.completions == in_parts.completions

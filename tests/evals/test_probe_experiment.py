@@ -60,6 +60,7 @@ def untrained(corpus):
   return corpus / "run"
 
 
+@pytest.mark.slow
 def test_all_probes_of_an_untrained_model(corpus, untrained, capsys):
   counts = repeated(corpus, "--repeats=1,3", "--documents=6")
   lines = (corpus / "corpus.jsonl").read_text().splitlines()

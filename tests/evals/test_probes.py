@@ -254,6 +254,7 @@ def model():
   return probes.BaseModel(params, MODEL, BYTES, batch_size=4)
 
 
+@pytest.mark.slow
 def test_batches_do_not_change_what_is_drawn(model):
   prompts = [model.encode(text) for text in ("a", "bb", "ccc", "d", "ee")]
   assert prompts[1] == [BYTES.endoftext_id, *BYTES.encode("bb")]

@@ -42,6 +42,7 @@ def site(tmp_path):
   server.server_close()
 
 
+@pytest.mark.slow
 def test_from_http_to_text(site, tmp_path, capsys):
   start, texts = site
   output = str(tmp_path / "crawl.warc.gz")

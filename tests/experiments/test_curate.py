@@ -185,6 +185,7 @@ def wait_for(condition, process) -> None:
   raise AssertionError("nothing happened for a minute")
 
 
+@pytest.mark.slow
 def test_killed_at_any_stage_it_goes_on(whole, dumps, tmp_path):
   """Killed in filtering, deduplication and writing, and ended at last."""
   workdir = tmp_path / "run"

@@ -8,6 +8,7 @@ from experiments import make_sample_crawl
 from llm_jax.config import ConfigError, MakeSampleCrawlConfig
 
 
+@pytest.mark.slow
 def test_a_crawl_is_made_once_for_its_settings(tmp_path, capsys):
   config = MakeSampleCrawlConfig(str(tmp_path / "c"), pages=150, files=3)
   first = make_sample_crawl.run(config)

@@ -113,6 +113,7 @@ def test_the_whole_way(files, tmp_path, command):
   assert steps == [1, 2, 3, 4, 5]
 
 
+@pytest.mark.slow
 def test_two_corpora_in_shares(files, tmp_path, command):
   done(command(train_tokenizer, f"--data.path={files}/book.txt",
                "--tokenizer.vocab_size=300", f"--output={tmp_path / 't'}"))

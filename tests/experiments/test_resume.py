@@ -20,6 +20,8 @@ from llm_jax.tokenizer.bpe import train_bpe
 from llm_jax.training.checkpoints import load_params
 
 ROOT = pathlib.Path(__file__).parents[2]
+pytestmark = pytest.mark.slow
+
 NUM_STEPS, SAVED = 10, 4  # checkpoints of steps 4, 8 and 10
 KILL = {"pretrain": "step 6", "sft": "save 8", "rl": "step 7"}
 WORDS = ("the of a model language text token learns reads writes long short "

@@ -34,6 +34,8 @@ MODEL = ModelConfig(vocab_size=290, embed_dim=32, num_layers=2, num_heads=2,
                     num_kv_heads=2, head_dim=16, mlp_dim=48, max_seq_len=64,
                     init_std=0.1)
 LORA = LoraConfig(rank=4, alpha=8.0)
+pytestmark = pytest.mark.slow
+
 NUM_STEPS = 10
 
 
@@ -213,7 +215,6 @@ def start(runs, data):
   return process.returncode, output
 
 
-@pytest.mark.slow
 def test_killed_and_resumed_is_bit_identical(data):
   whole, killed = data / "whole", data / "killed"
   code, output = start([(str(whole), ""), (str(killed), "step 6")], data)

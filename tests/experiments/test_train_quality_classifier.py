@@ -38,6 +38,7 @@ def texts():
                   for i, text in enumerate(chosen[450:])]}
 
 
+@pytest.mark.slow
 def test_articles_are_told_from_junk(texts, command, tmp_path):
   write_jsonl(tmp_path / "labels.jsonl", [
       {"text": text, "label": label}

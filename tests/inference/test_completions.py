@@ -45,6 +45,7 @@ def likely(tokenizer, text="ath é数学 "):
 
 
 @pytest.mark.parametrize("stop", [("a", "hh"), ("é",), ("学 ", "t数", "aa")])
+@pytest.mark.slow
 def test_rows_end_at_the_first_stop_string(model, tokenizer, stop):
   """Against the whole completion, cut by definition."""
   params, config = model
@@ -83,6 +84,7 @@ def test_rows_end_at_the_first_stop_string(model, tokenizer, stop):
   assert stopped_rows > 3
 
 
+@pytest.mark.slow
 def test_a_stream_stops_where_the_batch_does(model, tokenizer):
   params, config = model
   prompt = tokenizer.encode(PROMPTS[0])
@@ -96,6 +98,7 @@ def test_a_stream_stops_where_the_batch_does(model, tokenizer):
   assert "".join(stream_text(streamed, tokenizer, (), sampling.stop)) == text
 
 
+@pytest.mark.slow
 def test_a_mesh_changes_nothing(model, tokenizer):
   params, config = model
   prompts = [tokenizer.encode(prompt) for prompt in PROMPTS]
@@ -108,6 +111,7 @@ def test_a_mesh_changes_nothing(model, tokenizer):
   np.testing.assert_array_equal(alone.tokens_BT, split.tokens_BT)
 
 
+@pytest.mark.slow
 def test_continuations_stop_at_a_text(model, tokenizer):
   params, config = model
   free = completions.complete(params, PROMPTS, tokenizer, config, 30, seed=2)
@@ -150,6 +154,7 @@ def test_a_seeds_text_is_the_same_in_every_company(model, tokenizer):
   assert streamed == first[0].tolist()
 
 
+@pytest.mark.slow
 def test_other_shapes_change_near_ties_only(model, tokenizer):
   """Batches and slots of other sizes add in another order: a draw may only
   change where the cumulative distribution lies within rounding of it."""
@@ -185,6 +190,7 @@ PENALTIES = SamplingConfig(
     frequency_penalty=0.2, presence_penalty=0.5, logit_bias=("5:1",))
 
 
+@pytest.mark.slow
 def test_penalties_see_the_prompt_and_each_token_drawn(model, tokenizer):
   params, config = model
   ids = [tokenizer.encode(text) for text in PROMPTS]
@@ -220,6 +226,7 @@ def test_penalties_see_the_prompt_and_each_token_drawn(model, tokenizer):
 # --- caches ------------------------------------------------------------------
 
 
+@pytest.mark.slow
 def test_a_streams_cache_grows_and_nothing_changes(
     model, tokenizer, monkeypatch):
   params, config = model

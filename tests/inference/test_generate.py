@@ -105,6 +105,7 @@ def test_a_row_alone_is_the_row_in_its_batch(llama):
   assert len(set(map(tuple, np.asarray(together.tokens_BT).tolist()))) == 4
 
 
+@pytest.mark.slow
 def test_samples_of_one_prompt_are_those_of_the_repeated_prompt(llama):
   params, config = llama
   prompts_BT, lengths_B = gen.pad_prompts(PROMPTS, 8)
@@ -118,6 +119,7 @@ def test_samples_of_one_prompt_are_those_of_the_repeated_prompt(llama):
       shared.logprobs_BT, repeated.logprobs_BT, atol=1e-5)
 
 
+@pytest.mark.slow
 def test_a_stop_token_ends_a_row_and_is_kept(llama):
   params, config = llama
   prompts_BT, lengths_B = gen.pad_prompts(PROMPTS, 8)
@@ -210,6 +212,7 @@ def test_too_long_is_told_before_anything_runs(llama):
     gen.pad_prompts([[]], 5)
 
 
+@pytest.mark.slow
 def test_a_mesh_that_the_prompts_do_not_divide_changes_nothing(llama):
   """Four prompts over eight devices: rows are filled up and taken off."""
   params, config = llama

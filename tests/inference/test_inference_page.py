@@ -9,6 +9,7 @@ import pytest
 PAGE = pathlib.Path(__file__).parents[2] / "docs" / "inference.md"
 
 
+@pytest.mark.slow
 def test_the_page_runs(capsys):
   pytest.importorskip("llguidance")
   blocks = re.findall(r"^```python\n(.*?)^```", PAGE.read_text(),

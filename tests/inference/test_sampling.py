@@ -89,6 +89,7 @@ def test_draws_follow_the_distribution(name):
     ("presence", {"presence_penalty": -0.7}),
     ("bias", {"logit_bias": ("0:2.6", "3:-inf", "6:-1")}),
     ("all", {"frequency_penalty": 0.0}), ("all", {"top_k": 8})])
+@pytest.mark.slow
 def test_the_chi_square_would_notice_another_setting(name, wrong):
   tokens_B, _, _ = drawn_tokens(dataclasses.replace(SAMPLERS[name], **wrong))
   exact = dict(enumerate(exact_probs(SAMPLERS[name])))

@@ -138,6 +138,7 @@ def test_the_distribution_is_the_models(small, name, draft):
   assert p_value(rows, exact) > 1e-4
 
 
+@pytest.mark.slow
 def test_stop_tokens_are_drawn_as_often_as_they_should(small):
   sampling = SAMPLERS["plain"]
   exact = sequence_probs(small[2], sampling, PROMPT, SMALL.vocab_size, LENGTH,
@@ -150,6 +151,7 @@ def test_stop_tokens_are_drawn_as_often_as_they_should(small):
 @pytest.mark.parametrize("rule, draft", [
     ("is_kept", None), ("ratio", None), ("remainder", SMALL_DRAFT),
     ("ratio", SMALL_DRAFT)], ids=lambda x: x if isinstance(x, str) else None)
+@pytest.mark.slow
 def test_another_rule_would_be_noticed(small, monkeypatch, rule, draft):
   wrong = {
       # Keeps whatever was guessed.
@@ -174,6 +176,7 @@ def test_another_rule_would_be_noticed(small, monkeypatch, rule, draft):
 # --- the rest ----------------------------------------------------------------
 
 
+@pytest.mark.slow
 def test_log_probabilities_are_those_of_plain_generation(models):
   """Of the tokens that were drawn, by one pass over them."""
   sampling = SamplingConfig(temperature=0.7, max_new_tokens=10)
@@ -193,6 +196,7 @@ def test_log_probabilities_are_those_of_plain_generation(models):
           logprobs_BT[row], all_TV[places, tokens[len(prompt):]], atol=1e-5)
 
 
+@pytest.mark.slow
 def test_a_seeds_text_has_no_neighbours(models):
   """Rows of other prompts, speeds and seeds beside it change nothing."""
   sampling = SamplingConfig(max_new_tokens=12)
@@ -207,6 +211,7 @@ def test_a_seeds_text_has_no_neighbours(models):
   assert (texts[0][1:] != texts[1][1:]).any()
 
 
+@pytest.mark.slow
 def test_int8_weights_and_caches_and_bfloat16(models):
   config = dataclasses.replace(MODEL, cache_dtype="int8",
                                compute_dtype="bfloat16")
@@ -221,6 +226,7 @@ def test_int8_weights_and_caches_and_bfloat16(models):
   assert (quick.tokens_BT == plain.tokens_BT).mean() > 0.6
 
 
+@pytest.mark.slow
 def test_a_mesh_changes_nothing(models):
   sampling = SamplingConfig(max_new_tokens=6)
   arguments = (PROMPTS, jax.random.key(9), sampling, MODEL, GUESSERS["lookup"])
@@ -230,6 +236,7 @@ def test_a_mesh_changes_nothing(models):
   np.testing.assert_array_equal(alone.tokens_BT, split.tokens_BT)
 
 
+@pytest.mark.slow
 def test_look_up_by_hand():
   def guesses(text, count=4, ngram=3):
     padded = np.array([text + [99] * 5])

@@ -51,6 +51,7 @@ def test_ragged_prefill_then_decode_equals_forward(name, stacked):
   assert position_B.min() > LENGTHS.min() + 5  # every row went on
 
 
+@pytest.mark.slow
 def test_prefill_in_chunks():
   """A second chunk goes on where the first ended."""
   params, tokens_BT, config = inputs("llama", True)

@@ -32,7 +32,8 @@ def family(name, **changes):
 
 
 @FAMILY
-@pytest.mark.parametrize("cache_dtype", ["", "int8"])
+@pytest.mark.parametrize("cache_dtype", [
+    "", pytest.param("int8", marks=pytest.mark.slow)])
 def test_ragged_prefill_then_decode_equals_forward(name, cache_dtype):
   params, tokens_BT, config = family(name, cache_dtype=cache_dtype)
   expected_BTV, _ = jax.jit(forward, static_argnames="config")(
@@ -56,6 +57,7 @@ def test_ragged_prefill_then_decode_equals_forward(name, cache_dtype):
 
 
 @FAMILY
+@pytest.mark.slow
 def test_scan_blockwise_and_remat_change_nothing(name):
   params, tokens_BT, config = family(name)
   batch = {"tokens": tokens_BT, "targets": jnp.roll(tokens_BT, -1, axis=1),
@@ -84,13 +86,11 @@ FSDP_TENSOR = MeshConfig(data=2, fsdp=2, tensor=2)
 EXPERT = MeshConfig(data=1, fsdp=2, tensor=2, expert=2)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name,mesh", [
-    ("gemma_like", FSDP_TENSOR), ("deepseek_like", EXPERT),
-    *(pytest.param(name, FSDP_TENSOR, marks=pytest.mark.slow)
-      for name in FAMILIES if name != "gemma_like"),
-    *(pytest.param(name, EXPERT, marks=pytest.mark.slow)
-      for name, family in FAMILIES.items()
-      if family.moe.num_experts and name != "deepseek_like")])
+    *((name, FSDP_TENSOR) for name in FAMILIES),
+    *((name, EXPERT) for name, config in FAMILIES.items()
+      if config.moe.num_experts)])
 def test_over_a_mesh(name, mesh):
   params, tokens_BT, config = family(name)
   def loss(params, config):
@@ -112,6 +112,7 @@ def test_over_a_mesh(name, mesh):
     assert kernel.addressable_shards[0].data.shape == (2, 4, 16, 12)
 
 
+@pytest.mark.slow
 def test_window_bounds_the_gradient():
   """Seen from the last query: one local layer reaches `window` tokens."""
   params, tokens_BT, config = family("gemma_like", layer_pattern=("local",),

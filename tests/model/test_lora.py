@@ -64,6 +64,7 @@ def paths(tree, is_leaf=None):
 
 
 @pytest.mark.parametrize("name", MODELS)
+@pytest.mark.slow
 def test_a_new_adapter_changes_nothing(name):
   model = MODELS[name]
   params = init_fn(model)
@@ -92,6 +93,7 @@ def test_merged_is_attached(name):
 
 
 @pytest.mark.parametrize("name", MODELS)
+@pytest.mark.slow
 def test_every_factor_has_a_gradient(name):
   """None is left out of the model's products."""
   model = MODELS[name]
@@ -162,6 +164,7 @@ def test_merged_weights_keep_their_dtype():
   assert {str(x.dtype) for x in jax.tree.leaves(merged)} == {"bfloat16"}
 
 
+@pytest.mark.slow
 def test_decoding_with_an_attached_adapter():
   params = lora_lib.attach(init_fn(LLAMA),
                            random_adapter(LLAMA), LORA)
@@ -193,6 +196,7 @@ def test_an_int8_base():
 
 @pytest.mark.parametrize("mesh", [
     {"fsdp": 2, "data": 4}, {"fsdp": 2, "tensor": 2, "data": 2}])
+@pytest.mark.slow
 def test_on_a_mesh(mesh):
   """Factors are split as their kernels; losses and gradients are the same."""
   params = init_fn(LLAMA)
@@ -264,6 +268,7 @@ def test_factors_have_the_axes_of_their_kernels():
     assert joined == kernels[name].axes
 
 
+@pytest.mark.slow
 def test_the_page_on_adapters():
   """The Python of docs/adapters.md runs, and its adapter learns."""
   page = pathlib.Path(__file__).parents[2] / "docs" / "adapters.md"

@@ -53,6 +53,7 @@ def test_products_equal_those_of_the_whole(K, N, blocked):
 
 @pytest.mark.parametrize("config", [
     LLAMA, GEMMA_LIKE, dataclasses.replace(DEEPSEEK_LIKE, init_std=0.15)])
+@pytest.mark.slow
 def test_a_quantized_model_is_near(config):
   params = jax.jit(init_params, static_argnums=1)(jax.random.key(0), config)
   quantized = jax.jit(quantize_weights)(params)
@@ -72,7 +73,8 @@ def test_a_quantized_model_is_near(config):
   assert sizes and all(sizes)
 
 
-@pytest.mark.parametrize("tied", [True, False])
+@pytest.mark.parametrize("tied", [
+    pytest.param(True, marks=pytest.mark.slow), False])
 def test_wide_weights_are_not_made_in_the_compiled_step(tied):
   """Arguments and temporaries of a decoding step, as XLA reports them."""
   config = dataclasses.replace(

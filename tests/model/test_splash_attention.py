@@ -41,6 +41,7 @@ def test_equals_the_reference(T, K, with_segments, scores):
 # Key heads that the mesh splits, and one that it cannot split; three rows do
 # not divide over four devices.
 @pytest.mark.parametrize("B,K", [(4, 2), (3, 1)])
+@pytest.mark.slow
 def test_runs_on_each_devices_rows_and_heads(B, K):
   mesh = jax.make_mesh(
       (2, 2, 2), ("data", "fsdp", "tensor"),

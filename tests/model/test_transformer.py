@@ -250,6 +250,7 @@ def test_unstacked_parameters_are_the_same_model():
 
 
 @pytest.mark.parametrize("dtype", ["bfloat16", "float64"])
+@pytest.mark.slow
 def test_compute_dtypes(dtype):
   params, config = model("llama")
   exact_BTV, _ = run_forward(params, tokens(2, 12), config)

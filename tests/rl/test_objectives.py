@@ -184,6 +184,7 @@ def test_stop_token_has_gradient_and_prompt_and_padding_have_none(batch):
     np.testing.assert_array_equal(gradient_BT[row, 1 + length:], 0.0)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("normalization", NORMALIZATIONS)
 def test_accumulated_gradient_is_the_full_batchs(params, batch, normalization):
   """Unequal lengths in every microbatch."""

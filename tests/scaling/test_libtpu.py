@@ -11,9 +11,10 @@ pytestmark = pytest.mark.reference
 
 SMALL = ("--model.vocab_size=1024", "--model.embed_dim=256",
          "--model.num_layers=2", "--model.num_heads=2",
-         "--model.num_kv_heads=1", "--model.head_dim=128", "--model.mlp_dim=512",
-         "--model.compute_dtype=bfloat16", "--seq_len=512",
-         "--model.max_seq_len=512", "--batch_size=8", "--steps=train")
+         "--model.num_kv_heads=1", "--model.head_dim=128",
+         "--model.mlp_dim=512", "--model.compute_dtype=bfloat16",
+         "--seq_len=512", "--model.max_seq_len=512", "--batch_size=8",
+         "--steps=train")
 
 
 def compiled(directory, *flags):

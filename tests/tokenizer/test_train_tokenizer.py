@@ -138,6 +138,7 @@ with open("/proc/self/status") as status:
 """
 
 
+@pytest.mark.slow
 def test_memory_does_not_grow_with_a_stream_that_repeats():
   once, twice = (
       float(subprocess.run([sys.executable, "-c", _PEAK, str(times)],

@@ -114,6 +114,7 @@ def test_restores_onto_another_mesh(tmp_path):
     assert held == 262 * 16 // (4 if mesh else 1)
 
 
+@pytest.mark.slow
 def test_saving_does_not_see_what_is_donated_after_it(tmp_path):
   """A save returns before it has written; the next steps reuse the memory."""
   state = trained()

@@ -147,7 +147,8 @@ def trained(mesh_name, optimizer, num_microbatches=1):
 
 
 @pytest.mark.parametrize("mesh_name,optimizer", [
-    ("fsdp8", "adamw"), ("fsdp4_tp2", "adamw"), ("data2_fsdp2_tp2", "adamw"),
+    pytest.param("fsdp8", "adamw", marks=pytest.mark.slow),
+    ("fsdp4_tp2", "adamw"), ("data2_fsdp2_tp2", "adamw"),
     pytest.param("fsdp8", "muon", marks=pytest.mark.slow),
     pytest.param("data2_fsdp2_tp2", "muon", marks=pytest.mark.slow)])
 def test_every_mesh_has_the_losses_of_one_device(mesh_name, optimizer):
@@ -171,6 +172,7 @@ def test_microbatches_on_a_mesh():
     ("fsdp8", "adamw"), ("data2_fsdp2_tp2", "adamw"),
     pytest.param("fsdp8", "muon", marks=pytest.mark.slow),
     ("data2_fsdp2_tp2", "muon")])
+@pytest.mark.slow
 def test_moments_are_sharded_as_their_parameters(mesh_name, optimizer):
   """Told by the arrays themselves, when made and after (donated) steps."""
   _, before, state = trained(mesh_name, optimizer)

@@ -87,6 +87,7 @@ def check_crawl(tmp_path, bomb_bytes, extractor):
   return result
 
 
+@pytest.mark.slow
 def test_a_hostile_crawl(tmp_path):
   result = check_crawl(tmp_path, hostile.GIB // 4, "trafilatura")
   # No more than a few are lost: not those that are only large or deep.

@@ -65,6 +65,7 @@ def crawl(tmp_path_factory):
   return folder, counts, truth_of(folder), pages_of(folder)
 
 
+@pytest.mark.slow
 def test_another_process_makes_the_same_bytes(crawl, tmp_path):
   subprocess.run(
       [sys.executable, "-c", "import sys\n"
