@@ -16,6 +16,12 @@ less by a busy machine. There, OpenMP's threads also spin while they wait for
 cores that others hold, which makes PyTorch look many times slower than it is:
 set OMP_WAIT_POLICY=passive. Both sides run with freed memory kept
 (`llm_jax/host_memory.py`), as our experiments do. Needs the extra `reference`.
+
+Memory is measured first, each side in a process of its own: what is resident at
+most in three steps after the warm-up, less what was when the libraries had been
+imported and knew their devices; so weights, moments, gradients and activations
+all count, and freed memory is given back (`malloc_trim`) before the three.
+`--memory_only` stops there.
 """
 
 from __future__ import annotations
@@ -32,6 +38,7 @@ from typing import Any
 from absl import app
 from absl import flags
 
+from benchmarks.peak_memory import in_child
 from benchmarks.results import append_row, surroundings
 from llm_jax.host_memory import keep_freed_memory
 
@@ -39,10 +46,15 @@ _SHAPE = flags.DEFINE_enum("shape", "l6d384", ["l6d384", "l4d128"],
                            "L6 D384 H6 V4096 T256 B8, or L4 D128 H4 ... B16")
 _REPEATS = flags.DEFINE_integer("repeats", 11, "timed steps of each", 7)
 _APPEND = flags.DEFINE_bool("append", True, "append to benchmarks/RESULTS.md")
+_SIDE = flags.DEFINE_enum("side", "", ["", "torch", "llm_jax"],
+                          "measure this side's memory, in this process")
+_MEMORY_ONLY = flags.DEFINE_bool("memory_only", False, "no times")
+_CHUNK = flags.DEFINE_integer("chunk", 0, "--loss.chunk of our side", 0)
 
 THREADS = 2
 COLUMNS = ("date", "shape", "ratio", "ratio_cpu_time", "torch_ms",
            "llm_jax_ms", "llm_jax_tokens_per_s", "llm_jax_temp_mb",
+           "torch_peak_mb", "llm_jax_peak_mb", "ratio_peak",
            "repeats", "threads", "omp_wait_policy", "load_average")
 ADAMW = dict(lr=3e-4, b1=0.9, b2=0.95, eps=1e-8, weight_decay=0.1)
 
@@ -133,21 +145,14 @@ def jax_side(shape: Shape, tokens: Any, params: dict[str, Any]
   import jax.numpy as jnp
   import optax
 
-  from llm_jax.config import ModelConfig
+  from llm_jax.config import LossConfig
   from llm_jax.training.losses import language_model_loss
-  from llm_jax.training.train_step import TrainState, train_step
-  config = ModelConfig(
-      vocab_size=shape.vocab_size, embed_dim=shape.embed_dim,
-      num_layers=shape.num_layers, num_heads=shape.num_heads,
-      num_kv_heads=shape.num_heads,
-      head_dim=shape.embed_dim // shape.num_heads,
-      mlp_dim=4 * shape.embed_dim, max_seq_len=shape.seq_len,
-      norm="layernorm", position="learned", mlp="gelu", use_bias=True,
-      scan_layers=False)
+  from llm_jax.training.train_step import fresh_state, train_step
+  config = model_config(shape)
   tx = optax.adamw(ADAMW["lr"], b1=ADAMW["b1"], b2=ADAMW["b2"],
                    eps=ADAMW["eps"], weight_decay=ADAMW["weight_decay"])
   params = jax.tree.map(jnp.asarray, params)
-  state = TrainState(jnp.zeros((), jnp.int32), params, tx.init(params))
+  state = jax.jit(lambda params: fresh_state(params, tx))(params)
   inputs, targets = jnp.asarray(tokens[:, :-1]), jnp.asarray(tokens[:, 1:])
   # Whole rows of one document, as on the other side: no mask, no positions.
   batch = {"tokens": inputs, "targets": targets, "segment_ids": None,
@@ -155,7 +160,8 @@ def jax_side(shape: Shape, tokens: Any, params: dict[str, Any]
   compiled = jax.jit(
       functools.partial(
           train_step, tx=tx,
-          loss_fn=functools.partial(language_model_loss, config=config)),
+          loss_fn=functools.partial(language_model_loss, config=config,
+                                    loss=LossConfig(_CHUNK.value))),
       donate_argnums=0).lower(state, {}, batch).compile()
   held = [state]
 
@@ -164,6 +170,63 @@ def jax_side(shape: Shape, tokens: Any, params: dict[str, Any]
     return float(metrics["loss"])
 
   return step, compiled
+
+
+def peak_memory(side: str, shape: Shape) -> dict[str, float]:
+  """Peak memory of one side's steps, in this process; see the top."""
+  import ctypes
+  from benchmarks.peak_memory import peak, reset_peak
+  if side == "torch":
+    import torch
+    import transformers
+    transformers.GPT2LMHeadModel  # noqa: B018 - imported when it is asked for
+    torch.set_num_threads(THREADS)
+    torch.ones((8, 8)) @ torch.ones((8, 8))
+  else:
+    import jax
+    import llm_jax.training.train_step  # noqa: F401
+    jax.block_until_ready(jax.jit(lambda x: x @ x)(jax.numpy.ones((8, 8))))
+  before = reset_peak()
+  tokens = make_tokens(shape)
+  if side == "torch":
+    step, model = torch_side(shape, tokens)
+  else:
+    step, compiled = jax_side(shape, tokens, random_params(shape))
+  for _ in range(2):
+    step()
+  ctypes.CDLL(None).malloc_trim(0)
+  reset_peak()
+  for _ in range(3):
+    step()
+  return {"peak_mb": (peak() - before) / 1e6}
+
+
+def make_tokens(shape: Shape) -> Any:
+  """Random ids [B, T + 1]."""
+  import numpy as np
+  return np.random.default_rng(0).integers(
+      0, shape.vocab_size, (shape.batch_size, shape.seq_len + 1)
+      ).astype(np.int32)
+
+
+def random_params(shape: Shape) -> Any:
+  """Weights for a side that is compared with nothing."""
+  import jax
+  from llm_jax.model.params import init_params
+  return init_params(jax.random.key(0), model_config(shape))
+
+
+def model_config(shape: Shape) -> Any:
+  """Our description of the GPT-2."""
+  from llm_jax.config import ModelConfig
+  return ModelConfig(
+      vocab_size=shape.vocab_size, embed_dim=shape.embed_dim,
+      num_layers=shape.num_layers, num_heads=shape.num_heads,
+      num_kv_heads=shape.num_heads,
+      head_dim=shape.embed_dim // shape.num_heads,
+      mlp_dim=4 * shape.embed_dim, max_seq_len=shape.seq_len,
+      norm="layernorm", position="learned", mlp="gelu", use_bias=True,
+      scan_layers=False)
 
 
 def measure(sides: dict[str, Callable[[], float]], repeats: int
@@ -189,9 +252,14 @@ def run(shape_name: str, repeats: int) -> dict[str, Any]:
   """
   import numpy as np
   shape = SHAPES[shape_name]
-  tokens = np.random.default_rng(0).integers(
-      0, shape.vocab_size, (shape.batch_size, shape.seq_len + 1)
-      ).astype(np.int32)
+  peaks = {side: in_child(
+      "benchmarks.train_step", f"--side={side}", f"--shape={shape_name}",
+      f"--chunk={_CHUNK.value}")["peak_mb"] for side in ("torch", "llm_jax")}
+  memory = {f"{side}_peak_mb": found for side, found in peaks.items()}
+  memory["ratio_peak"] = peaks["torch"] / peaks["llm_jax"]
+  if _MEMORY_ONLY.value:
+    return memory
+  tokens = make_tokens(shape)
   torch_step, model = torch_side(shape, tokens)
   jax_step, compiled = jax_side(shape, tokens, params_from_torch(model, shape))
   # These steps are the warm-up too.
@@ -211,7 +279,7 @@ def run(shape_name: str, repeats: int) -> dict[str, Any]:
       "llm_jax_temp_mb": compiled.memory_analysis().temp_size_in_bytes / 1e6,
       "loss_torch": losses[-1][0], "loss_llm_jax": losses[-1][1],
       "repeats": repeats, "threads": THREADS,
-  } | surroundings()
+  } | memory | surroundings()
 
 
 def main(argv: list[str]) -> None:
@@ -220,9 +288,12 @@ def main(argv: list[str]) -> None:
   if hasattr(os, "sched_setaffinity"):
     os.sched_setaffinity(0, sorted(os.sched_getaffinity(0))[:THREADS])
   keep_freed_memory()
+  if _SIDE.value:
+    print(json.dumps(peak_memory(_SIDE.value, SHAPES[_SHAPE.value])))
+    return
   record = run(_SHAPE.value, _REPEATS.value)
   print(json.dumps(record))
-  if _APPEND.value:
+  if _APPEND.value and not _MEMORY_ONLY.value:
     append_row(record, COLUMNS)
 
 
