@@ -15,12 +15,13 @@ Wall time is what a user waits for; processor time (all threads) is disturbed
 less by a busy machine. There, OpenMP's threads also spin while they wait for
 cores that others hold, which makes PyTorch look many times slower than it is:
 set OMP_WAIT_POLICY=passive. Both sides run with freed memory kept
-(`llm_jax/host_memory.py`), as our experiments do. Needs the extra `reference`.
+(`llm_jax/host_memory.py`), as our experiments do, unless the environment has
+LLM_JAX_KEEP_FREED=0. Needs the extra `reference`.
 
 Memory is measured first, each side in a process of its own: what is resident at
-most in three steps after the warm-up, less what was when the libraries had been
+most in eight steps after the warm-up, less what was when the libraries had been
 imported and knew their devices; so weights, moments, gradients and activations
-all count, and freed memory is given back (`malloc_trim`) before the three.
+all count, and freed memory is given back (`malloc_trim`) before the eight.
 `--memory_only` stops there.
 """
 
@@ -55,7 +56,8 @@ THREADS = 2
 COLUMNS = ("date", "shape", "ratio", "ratio_cpu_time", "torch_ms",
            "llm_jax_ms", "llm_jax_tokens_per_s", "llm_jax_temp_mb",
            "torch_peak_mb", "llm_jax_peak_mb", "ratio_peak",
-           "repeats", "threads", "omp_wait_policy", "load_average")
+           "keeps_freed", "repeats", "threads", "omp_wait_policy",
+           "load_average")
 ADAMW = dict(lr=3e-4, b1=0.9, b2=0.95, eps=1e-8, weight_decay=0.1)
 
 
@@ -196,7 +198,7 @@ def peak_memory(side: str, shape: Shape) -> dict[str, float]:
     step()
   ctypes.CDLL(None).malloc_trim(0)
   reset_peak()
-  for _ in range(3):
+  for _ in range(8):
     step()
   return {"peak_mb": (peak() - before) / 1e6}
 
@@ -279,6 +281,7 @@ def run(shape_name: str, repeats: int) -> dict[str, Any]:
       "llm_jax_temp_mb": compiled.memory_analysis().temp_size_in_bytes / 1e6,
       "loss_torch": losses[-1][0], "loss_llm_jax": losses[-1][1],
       "repeats": repeats, "threads": THREADS,
+      "keeps_freed": os.environ.get("LLM_JAX_KEEP_FREED") != "0",
   } | memory | surroundings()
 
 

@@ -4,6 +4,11 @@ XLA:CPU takes all temporaries of a step as one block of the C library's heap
 and gives it back when the step ends. glibc hands so large a block back to the
 kernel, which zeroes it anew, page by page, at the next step: a fifth of the
 processor time of a small model's step went there (docs/LOG.md).
+
+The price is memory: an aligned block leaves slivers at its ends that small
+objects take, so that the same block does not fit there again, and up to three
+and a half blocks are resident in the end. LLM_JAX_KEEP_FREED=0 in the
+environment leaves glibc as it is.
 """
 
 from __future__ import annotations
@@ -20,15 +25,17 @@ _MOST_CORES = 16
 
 
 def keep_freed_memory() -> bool:
-  """Tells glibc to keep what is freed; the process stays at its peak size.
+  """Tells glibc to keep what is freed; the process never gets smaller.
 
   Threads other than the main one have heaps of 64 MB at most, hence the single
   heap. To be called before JAX starts its threads.
 
   Returns:
-    Whether it was done: not on large hosts, nor with another C library.
+    Whether it was done: not on large hosts, nor with another C library, nor
+      where the environment has LLM_JAX_KEEP_FREED=0.
   """
-  if (os.cpu_count() or 1) > _MOST_CORES:
+  if ((os.cpu_count() or 1) > _MOST_CORES
+      or os.environ.get("LLM_JAX_KEEP_FREED") == "0"):
     return False
   try:
     mallopt = ctypes.CDLL(None).mallopt

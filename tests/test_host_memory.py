@@ -1,5 +1,6 @@
 """Freed memory comes back without page faults."""
 
+import os
 import platform
 import subprocess
 import sys
@@ -12,8 +13,7 @@ SCRIPT = """
 import ctypes, resource, sys, threading
 from llm_jax import host_memory
 host_memory._MOST_CORES = 1 << 20
-if sys.argv[1] == "keep":
-  assert host_memory.keep_freed_memory()
+assert host_memory.keep_freed_memory() == (sys.argv[1] == "1")
 libc = ctypes.CDLL(None)
 libc.malloc.restype = ctypes.c_void_p
 libc.free.argtypes = [ctypes.c_void_p]
@@ -35,7 +35,8 @@ thread.join()
 
 @pytest.mark.skipif(platform.libc_ver()[0] != "glibc", reason="glibc's mallopt")
 def test_a_second_step_faults_no_pages():
-  def faults(mode):
-    return int(subprocess.run([sys.executable, "-c", SCRIPT, mode], check=True,
-                              capture_output=True, text=True).stdout)
-  assert faults("keep") < 1000 < faults("default")
+  def faults(keep):
+    return int(subprocess.run(
+        [sys.executable, "-c", SCRIPT, keep], check=True, capture_output=True,
+        text=True, env=os.environ | {"LLM_JAX_KEEP_FREED": keep}).stdout)
+  assert faults("1") < 1000 < faults("0")
