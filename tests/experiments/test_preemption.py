@@ -76,6 +76,10 @@ def test_it_stops_saves_and_goes_on(command, data, base, send_at, tmp_path,
                                     stage):
   """At a step whose evaluation is due: it is made up for when going on."""
   flags = flags_of(stage, data, base)
+  if stage is sft and not base.exists():
+    code, _, err = command(pretrain, *flags_of(pretrain, data, base),
+                           f"--workdir={base}")
+    assert code == 0, err
   whole = base if stage is pretrain else tmp_path / "whole"
   code, out, err = command(stage, *flags, f"--workdir={whole}")
   assert code == 0, err

@@ -249,7 +249,8 @@ def test_a_run_that_keeps_its_layout_has_the_same_bits(data, whole, layout,
       # The processes have agreed on a step, and lost none.
       assert step <= found.resumed_at == len(found.lost) <= step + 5
     else:
-      assert len(found.lost) == step - 1
+      # One of two processes may have come to log the step before it is killed.
+      assert step - 1 <= len(found.lost) <= step - 2 + layout.processes
       assert found.resumed_at in (step - step % EVERY,  # or it was cut short
                                   max(step - step % EVERY - EVERY, 0))
   total = check_examples(data, workdir, interruptions)
