@@ -61,7 +61,7 @@ def run(config: PretrainConfig) -> dict[str, Any]:
   from llm_jax.model.params import count_params
   from llm_jax.sharding import global_batch, make_mesh, process_rows
   from llm_jax.training import results, startup
-  from llm_jax.training.checkpoints import TOKENIZER, Checkpointer
+  from llm_jax.training.checkpoints import Checkpointer, keep_tokenizer
   from llm_jax.training.losses import language_model_loss
   from llm_jax.training.memory_errors import (
       check_memory, told_out_of_memory)
@@ -92,7 +92,7 @@ def run(config: PretrainConfig) -> dict[str, Any]:
   validation = {source.name: pipeline.pretrain_dataset(
       source.shards, "validation", *layout) for source in held_out}
   workdir.start_run(config.workdir, config)
-  tokenizer.save(f"{config.workdir}/{TOKENIZER}")
+  keep_tokenizer(config.workdir, tokenizer)
   print(startup.describe(model, config.seq_len), flush=True)
   print(f"pretrain: {memory}", flush=True)
   for source in sources:

@@ -39,7 +39,8 @@ def run(config: RlConfig) -> dict[str, Any]:
   from llm_jax.tokenizer.loading import load_tokenizer
   from llm_jax.training import results, startup
   from llm_jax.training.checkpoints import (
-      TOKENIZER, Checkpointer, checkpoint_info, load_params)
+      TOKENIZER, Checkpointer, checkpoint_info, keep_tokenizer,
+      load_params)
   from llm_jax.training.memory_errors import told_out_of_memory
   from llm_jax.training.optimizers import make_optimizer, make_schedule
   from llm_jax.training.preemption import Preempted, StopSignals
@@ -66,7 +67,7 @@ def run(config: RlConfig) -> dict[str, Any]:
           f"{config.sampling.max_new_tokens} leaves room for {slots}; raise "
           "the first or lower the second.")
   workdir.start_run(config.workdir, config)
-  tokenizer.save(f"{config.workdir}/{TOKENIZER}")
+  keep_tokenizer(config.workdir, tokenizer)
 
   num_updates = config.num_steps * config.updates_per_rollout
   tx = make_optimizer(config.optimizer, num_updates, model)

@@ -61,7 +61,7 @@ def run(config: SftConfig) -> dict[str, Any]:
   from llm_jax.tokenizer.loading import load_tokenizer
   from llm_jax.training import adapters, results, startup
   from llm_jax.training.checkpoints import (
-      TOKENIZER, Checkpointer, checkpoint_info)
+      TOKENIZER, Checkpointer, checkpoint_info, keep_tokenizer)
   from llm_jax.training.losses import language_model_loss
   from llm_jax.training.memory_errors import (
       check_memory, told_out_of_memory)
@@ -101,7 +101,7 @@ def run(config: SftConfig) -> dict[str, Any]:
   validation = {kind: dataset([c for c in conversations["validation"]
                                if c.kind == kind], False) for kind in kinds}
   workdir.start_run(config.workdir, config)
-  tokenizer.save(f"{config.workdir}/{TOKENIZER}")
+  keep_tokenizer(config.workdir, tokenizer)
   schedule = make_schedule(config.optimizer, config.num_steps)
   loss_fn = functools.partial(language_model_loss, config=model,
                               loss=config.loss)

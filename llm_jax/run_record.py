@@ -46,8 +46,8 @@ def write_record(workdir: epath.Path, config: Any,
   starts = earlier.pop("earlier_starts", [])
   info = {"config_class": type(config).__name__} | info
   info["earlier_starts"] = starts + [earlier] if earlier else starts
-  _write_json(workdir / "run.json", info)
-  _write_json(workdir / "config.json", to_dict(config))
+  write_json(workdir / "run.json", info)
+  write_json(workdir / "config.json", to_dict(config))
 
 
 def check_same_run(workdir: epath.Path, config: Any) -> None:
@@ -85,7 +85,8 @@ def _read_json(path: epath.Path) -> dict[str, Any]:
                       "another --workdir.") from None
 
 
-def _write_json(path: epath.Path, value: dict[str, Any]) -> None:
+def write_json(path: epath.Path, value: dict[str, Any]) -> None:
+  """Writes an indented file that is there whole or, after a kill, as before."""
   text = json.dumps(value, indent=2, ensure_ascii=False) + "\n"
   if "://" in str(path):  # an object appears whole, or not at all
     path.write_text(text, encoding="utf-8")

@@ -374,6 +374,15 @@ def _load_saved(path: str) -> tuple[Params, Adapter, ModelConfig]:
   return params, adapter, config
 
 
+def keep_tokenizer(workdir: epath.PathLike, tokenizer: Tokenizer) -> None:
+  """Writes a run's tokenizer beside its checkpoints; of processes, the first.
+
+  They share the directory: one would read what another is half way through.
+  """
+  if jax.process_index() == 0:
+    tokenizer.save(epath.Path(workdir) / TOKENIZER)
+
+
 def save_params(directory: str, params: Params, config: ModelConfig,
                 tokenizer: Tokenizer, stage: str) -> None:
   """Writes what `load_params`, `--init_from` and `--checkpoint` read.
@@ -386,7 +395,7 @@ def save_params(directory: str, params: Params, config: ModelConfig,
     stage: "pretrain", "sft" or "rl": what the model is.
   """
   path = epath.Path(directory).resolve()
-  tokenizer.save(path / TOKENIZER)
+  keep_tokenizer(path, tokenizer)
   checkpoints = path / CHECKPOINTS
   options = ocp.CheckpointManagerOptions(
       async_options=ocp.options.AsyncOptions(

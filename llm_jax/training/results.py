@@ -10,7 +10,7 @@ import jax
 from llm_jax.config import TrainRunConfig, require
 from llm_jax.metric_writers import read_jsonl
 from llm_jax.paths import as_path
-from llm_jax.run_record import check_same_run
+from llm_jax.run_record import check_same_run, write_json
 
 RESULTS = "results.json"
 
@@ -51,9 +51,7 @@ def write_results(config: TrainRunConfig,
   seconds = read_metrics(config.workdir)[-1]["seconds"]
   results = {"num_steps": config.num_steps, "seconds": seconds, **results}
   if jax.process_index() == 0:
-    path = as_path(config.workdir) / RESULTS
-    path.write_text(json.dumps(results, indent=2, ensure_ascii=False) + "\n",
-                    encoding="utf-8")
+    write_json(as_path(config.workdir) / RESULTS, results)
   return results
 
 

@@ -25,7 +25,7 @@ RUN = (f"--num_steps={STEPS}", f"--eval_every={EVERY}", "--batch_size=8",
 @pytest.fixture
 def send_at(monkeypatch):
   """send_at(step, signals): this process gets them when `step` runs."""
-  log = MetricLogger.log
+  log, before = MetricLogger.log, signal.getsignal(signal.SIGTERM)
 
   def arrange(at, *signals):
     def log_and_send(self, step, metrics):
@@ -35,7 +35,7 @@ def send_at(monkeypatch):
           os.kill(os.getpid(), number)
     monkeypatch.setattr(MetricLogger, "log", log_and_send)
   yield arrange
-  assert signal.getsignal(signal.SIGTERM) == signal.SIG_DFL
+  assert signal.getsignal(signal.SIGTERM) == before
 
 
 def records(run):

@@ -246,8 +246,9 @@ def test_a_run_that_keeps_its_layout_has_the_same_bits(data, whole, layout,
     assert found.lost.items() <= expected.items()
     step = int(found.event.split()[1])
     if found.event.startswith("term"):
-      # The processes have agreed on a step, and lost none.
-      assert step <= found.resumed_at == len(found.lost) <= step + 5
+      # The processes have agreed on a step, and lost none. How soon depends on
+      # how fast the steps are beside the signal's way through the coordinator.
+      assert step <= found.resumed_at == len(found.lost) < NUM_STEPS
     else:
       # One of two processes may have come to log the step before it is killed.
       assert step - 1 <= len(found.lost) <= step - 2 + layout.processes
