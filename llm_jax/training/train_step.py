@@ -199,16 +199,20 @@ def train_step(state: TrainState, frozen: Any, batch: dict[str, jax.Array], *,
     of skipped steps and those of `Aux`).
     A batch of weight zero leaves the parameters to weight decay alone.
   """
-  grads, loss_sum, aux = _sum_gradients(state, frozen, batch, loss_fn,
-                                        num_microbatches)
+  grad_sums, loss_sum, aux = _sum_gradients(state, frozen, batch, loss_fn,
+                                            num_microbatches)
   divisor = jnp.maximum(aux.weight, 1e-8)
-  grads = jax.tree.map(lambda g: g / divisor.astype(g.dtype), grads)
-  loss, grad_norm = loss_sum / divisor, tree_norm(grads)
+  loss, grad_norm = loss_sum / divisor, tree_norm(grad_sums) / divisor
   finite = jnp.isfinite(loss) & jnp.isfinite(grad_norm)
+
+  def mean_gradients():
+    return jax.tree.map(lambda g: g / divisor.astype(g.dtype), grad_sums)
 
   def take(state):
     """The state after the update, and norms of it."""
-    updates, opt_state = tx.update(grads, state.opt_state, state.params)
+    # Divided here, they need not exist beside the sums.
+    updates, opt_state = tx.update(mean_gradients(), state.opt_state,
+                                   state.params)
     params = optax.apply_updates(state.params, updates)
     extra = dict(state.extra)
     if "ema" in extra:
@@ -237,7 +241,7 @@ def train_step(state: TrainState, frozen: Any, batch: dict[str, jax.Array], *,
               for name, (total, weight) in aux.metrics.items()}
   if layer_norms:
     metrics |= {**norms, "param_norm": tree_norm(state.params),
-                **norms_of_layers("grad_norm", grads)}
+                **norms_of_layers("grad_norm", mean_gradients())}
   return state, metrics
 
 
