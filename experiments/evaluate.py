@@ -41,7 +41,7 @@ def run(config: EvaluateConfig) -> dict[str, Any]:
           "the directory of a training run, such as runs/quickstart/rl.")
   from llm_jax.convert import pretrained
   from llm_jax.paths import as_path
-  from llm_jax.training.checkpoints import checkpoint_info
+  from llm_jax.training.saved_models import checkpoint_info
   from llm_jax.workdir import enable_compilation_cache
   start = time.monotonic()
   results: dict[str, Any] = {"checkpoint": config.checkpoint}
