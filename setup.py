@@ -99,7 +99,8 @@ setuptools.setup(
     python_requires=">=3.11",
     packages=setuptools.find_packages(
         include=["llm_jax", "llm_jax.*", "experiments", "experiments.*"]),
-    package_data={"llm_jax": ["**/*.html", "**/*.css", "**/*.js"]},
+    package_data={"llm_jax": ["**/*.html", "**/*.css", "**/*.js",
+                              "**/*.jinja"]},
     install_requires=PLAIN,
     extras_require=EXTRAS,
 )

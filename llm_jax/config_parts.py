@@ -364,7 +364,8 @@ class TokenizerConfig:
   max_digits: int = setting(3, "digits in one token; GPT-4's pattern has 3")
   special_tokens: tuple[str, ...] = setting(
       ("<|endoftext|>", "<|pad|>", "<|system|>", "<|user|>", "<|assistant|>",
-       "<|end|>"), "added after the learned tokens; never split")
+       "<|end|>", "<|tool|>", "<|tool_call|>"),
+      "added after the learned tokens; never split")
   max_bytes: int = setting(2_000_000_000, "train on this much text, the first "
                            "of it; 0: on all. It bounds the memory, which "
                            "grows with the number of different words")

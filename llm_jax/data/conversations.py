@@ -14,18 +14,16 @@ from __future__ import annotations
 
 import dataclasses
 import json
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from typing import Any
 
 import numpy as np
 
 from llm_jax.config import ConfigError
 from llm_jax.data import files as files_lib
 from llm_jax.data.documents import split_items
-from llm_jax.tokenizer.chat import (
-  Message,
-  check_messages,
-  render_conversation,
-)
+from llm_jax.tokenizer.chat import render_conversation
+from llm_jax.tokenizer.messages import Message, normalize_messages
 from llm_jax.tokenizer.protocol import Tokenizer
 
 COLUMNS = ("messages", "prompt+response")
@@ -33,10 +31,18 @@ COLUMNS = ("messages", "prompt+response")
 
 @dataclasses.dataclass(frozen=True)
 class Conversation:
-  """Messages in order, the kind they are reported under, and their origin."""
+  """A conversation to learn from.
+
+  Attributes:
+    messages: in order, as `tokenizer/messages.py` has them.
+    kind: what its validation loss is reported under.
+    source: where it came from.
+    tools: schemas of the functions that the assistant was offered.
+  """
   messages: tuple[Message, ...]
   kind: str = "file"
   source: str = ""
+  tools: tuple[Mapping[str, Any], ...] = ()
 
 
 def single_turn(prompt: str, response: str, kind: str = "file",
@@ -87,7 +93,8 @@ def render_all(conversations: Sequence[Conversation], tokenizer: Tokenizer
   """Each conversation as (ids int32 [n], loss_mask bool [n])."""
   rendered = []
   for conversation in conversations:
-    ids, mask = render_conversation(conversation.messages, tokenizer)
+    ids, mask = render_conversation(conversation.messages, tokenizer,
+                                    conversation.tools)
     rendered.append((np.asarray(ids, np.int32), np.asarray(mask, bool)))
   return rendered
 
@@ -96,7 +103,8 @@ def fits_in(tokenizer: Tokenizer,
             seq_len: int) -> Callable[[Conversation], bool]:
   """A test whether a conversation is at most `seq_len` tokens long."""
   def fits(conversation: Conversation) -> bool:
-    ids, _ = render_conversation(conversation.messages, tokenizer)
+    ids, _ = render_conversation(conversation.messages, tokenizer,
+                                 conversation.tools)
     return len(ids) <= seq_len
   return fits
 
@@ -114,14 +122,11 @@ def _conversation(record: files_lib.Record) -> Conversation:
                        source=record.source)
   messages = fields.get("messages")
   try:
-    check_messages(messages)
+    messages = normalize_messages(messages)
   except ConfigError as error:
     raise ConfigError(f"{record.source}: {error}") from error
   if not any(message["role"] == "assistant" for message in messages):
     raise ConfigError(f"{record.source}: no message has the role 'assistant', "
                       "so there is nothing to learn; add the answer or remove "
                       "the row.")
-  # Other fields (names, tool calls) are not part of the template.
-  return Conversation(tuple({"role": message["role"],
-                             "content": message["content"]}
-                            for message in messages), source=record.source)
+  return Conversation(tuple(messages), source=record.source)

@@ -12,7 +12,7 @@ from llm_jax.convert import load_pretrained, save_pretrained
 from llm_jax.model.params import count_params, init_params
 from llm_jax.tokenizer.bpe import train_bpe
 
-MODEL = ModelConfig(vocab_size=264, embed_dim=32, num_layers=2, num_heads=2,
+MODEL = ModelConfig(vocab_size=266, embed_dim=32, num_layers=2, num_heads=2,
                     num_kv_heads=1, head_dim=16, mlp_dim=48, max_seq_len=64)
 
 
@@ -20,7 +20,7 @@ MODEL = ModelConfig(vocab_size=264, embed_dim=32, num_layers=2, num_heads=2,
 def run(tmp_path_factory):
   """A run's directory with a model that knows nothing."""
   params = jax.jit(init_params, static_argnums=1)(jax.random.key(0), MODEL)
-  tokenizer = train_bpe(["a text"] * 4, TokenizerConfig(vocab_size=264))
+  tokenizer = train_bpe(["a text"] * 4, TokenizerConfig(vocab_size=266))
   return save_pretrained(tmp_path_factory.mktemp("convert") / "run", params,
                          MODEL, tokenizer, format="orbax", stage="sft")
 

@@ -79,7 +79,7 @@ def test_what_programs_start_and_stop_with():
   assert get("add_bos_token") is True
   assert {get("token_type")[i] for i in special.values()} == {spm.CONTROL}
   assert set(get("token_type")[:290]) == {spm.NORMAL}
-  assert fields["tokenizer.chat_template"] == chat.JINJA_TEMPLATE
+  assert fields["tokenizer.chat_template"] == chat.PLAIN_JINJA_TEMPLATE
   again = read_tokenizer(fields, "m.gguf")
   assert not chat.has_own_template(again)
   messages = [{"role": "user", "content": "The cat <|end|>"}]
