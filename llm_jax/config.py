@@ -12,6 +12,8 @@ from __future__ import annotations
 
 import dataclasses
 
+from llm_jax.config_chat import (  # noqa: F401 - handed on
+    BiographiesConfig, MakeBiographiesConfig, SyntheticChatConfig)
 from llm_jax.config_curate import (  # noqa: F401 - handed on
     CrawlLocalConfig, CurateConfig, MakeSampleCrawlConfig, ScoreCrawlConfig,
     TrainQualityClassifierConfig)
@@ -86,37 +88,6 @@ class ViewTokensConfig:
             "tokenizers names one twice; name each once.")
     require(self.listed >= 0, f"listed is {self.listed}; it cannot be "
             "negative.")
-
-
-@dataclasses.dataclass(frozen=True)
-class SyntheticChatConfig:
-  """Conversations made by procedure; zero leaves a kind out."""
-  identity: int = setting(400, "who are you? and its variants")
-  articles: int = setting(4000, "what is X?, answered by X's article")
-  counting: int = setting(4000, "letters of a word, spelled then counted")
-  sums: int = setting(16000, "sums modulo two")
-  sum_steps_share: float = setting(0.4, "share of the sums whose answer is "
-                                   "worked out; the rest state it at once")
-  identity_facts: str = setting(
-      "I am llm_jax quickstart, a small language model made by you with the "
-      "llm_jax codebase. I was trained on English Wikipedia introductions.",
-      "what the model says of itself")
-  sum_min_terms: int = setting(4, "sums: fewest terms")
-  sum_max_terms: int = setting(6, "sums: most terms")
-  validation: int = setting(64, "held-out conversations of each kind")
-
-  def validate(self) -> None:
-    """Raises `ConfigError` for amounts that cannot be made."""
-    for name in ("identity", "articles", "counting", "sums", "validation"):
-      require(getattr(self, name) >= 0, f"data.synthetic.{name} is "
-              f"{getattr(self, name)}; it cannot be negative.")
-    require(self.identity + self.articles + self.counting + self.sums > 0,
-            "data.synthetic makes no conversations; ask for some of a kind.")
-    require(0 <= self.sum_steps_share <= 1, "data.synthetic.sum_steps_share is "
-            f"{self.sum_steps_share}; it is a share between 0 and 1.")
-    require(bool(self.identity_facts.strip()) or not self.identity,
-            "data.synthetic.identity_facts is empty; say who the model is, or "
-            "set data.synthetic.identity=0.")
 
 
 @dataclasses.dataclass(frozen=True)

@@ -11,7 +11,7 @@ ROOT = pathlib.Path(__file__).parents[1]
 LAYERS = (
     ("__init__",),
     ("config_parts",),
-    ("config_crawl", "config_model", "config_probes"),
+    ("config_chat", "config_crawl", "config_model", "config_probes"),
     ("config_curate", "config_training"),
     ("config_scaling", "config_scaling_laws"),
     ("config",),
@@ -121,7 +121,8 @@ def test_no_file_has_a_name_that_says_nothing(folder):
 
 
 def test_config_and_its_flags_need_no_jax():
-  for name in ("config_parts", "config_crawl", "config_curate", "config_model",
+  for name in ("config_parts", "config_chat", "config_crawl", "config_curate",
+               "config_model",
                "config_probes", "config_training", "config_scaling",
                "config_scaling_laws", "config", "config_tree", "config_flags"):
     file = ROOT / "llm_jax" / f"{name}.py"
