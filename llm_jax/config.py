@@ -13,7 +13,8 @@ from __future__ import annotations
 import dataclasses
 
 from llm_jax.config_chat import (  # noqa: F401 - handed on
-    BiographiesConfig, MakeBiographiesConfig, SyntheticChatConfig)
+    BiographiesConfig, MakeBiographiesConfig, SyntheticChatConfig,
+    WriterConfig)
 from llm_jax.config_curate import (  # noqa: F401 - handed on
     CrawlLocalConfig, CurateConfig, MakeSampleCrawlConfig, ScoreCrawlConfig,
     TrainQualityClassifierConfig)
