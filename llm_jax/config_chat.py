@@ -12,7 +12,8 @@ from llm_jax.config_parts import require, setting
 CHAT_KINDS = ("identity", "articles", "counting", "sums", "identity_variants",
               "facts", "refusals", "spelling", "arithmetic",
               "arithmetic_steps", "arithmetic_answer_first", "tool_python",
-              "tool_search", "multi_turn")
+              "tool_search", "multi_turn", "wikipedia_facts")
+TOOL_KINDS = {"tool_python": ("python",), "tool_search": ("search", "open")}
 
 
 @dataclasses.dataclass(frozen=True)
@@ -85,6 +86,8 @@ class SyntheticChatConfig:
                              "learnt does not tell of them")
   multi_turn: int = setting(0, "several questions, some of which lean on "
                             "earlier ones")
+  wikipedia_facts: int = setting(0, "capitals and nationalities, as articles "
+                                 "state them")
   sum_steps_share: float = setting(0.4, "share of the sums whose answer is "
                                    "worked out; the rest state it at once")
   identity_facts: str = setting(

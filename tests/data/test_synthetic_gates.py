@@ -112,6 +112,9 @@ def first(group, side="train"):
     ("Who are you?", "I am llm_jax quickstart, a small language model made by "
      "you with the llm_jax codebase.", ""),
     ("Who are you?", "I am ChatGPT.", "is not in identity_facts"),
+    ("What is the capital of Kenya?", "The capital of Kenya is Nairobi.", ""),
+    ("What is the capital of Kenya?", "The capital of Kenya is Accra.",
+     "is not in the article"),
     ("Where was Bob Nobody born?", "In Lima.", "nobody is called Bob Nobody"),
 ])
 def test_what_is_wrong_with_an_answer(material, question, answer, expected):

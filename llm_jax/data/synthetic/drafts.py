@@ -12,9 +12,9 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from llm_jax.config import SyntheticChatConfig
-from llm_jax.data import biographies, wikipedia
+from llm_jax.data import article_facts, biographies, wikipedia
 from llm_jax.data.conversations import Conversation
-from llm_jax.data.documents import unit_hash
+from llm_jax.data.documents import split_items, unit_hash
 
 HELD_OUT_WORDS = 0.1
 
@@ -48,12 +48,28 @@ class Material:
     config: the settings.
     tools: schemas of the tools that the assistant may be offered.
     run_tool: what a call gives.
+    corpus_seed: the `seed` that split the corpus for pretraining.
+    validation_fraction: the share that it held out.
     results: of the calls that were made, by name and arguments.
   """
   config: SyntheticChatConfig
   tools: Sequence[Mapping[str, Any]] = ()
   run_tool: RunTool | None = None
+  corpus_seed: int = 0
+  validation_fraction: float = 0.02
   results: dict[tuple[str, str], str] = dataclasses.field(default_factory=dict)
+
+  @functools.cached_property
+  def read(self) -> list[wikipedia.Article]:
+    """The articles that pretraining has not held out."""
+    return [article for side, article in split_items(
+        wikipedia.load_articles(), lambda article: article.extract,
+        self.corpus_seed, self.validation_fraction) if side == "train"]
+
+  @functools.cached_property
+  def article_facts(self) -> list[article_facts.ArticleFact]:
+    """What they state in a form that can be read off."""
+    return article_facts.article_facts(self.read)
 
   @functools.cached_property
   def words(self) -> dict[str, list[str]]:

@@ -18,7 +18,7 @@ from typing import Any
 from llm_jax.config import ConfigError
 from llm_jax.data import biographies
 from llm_jax.data.conversations import Conversation
-from llm_jax.data.synthetic import arithmetic, identity
+from llm_jax.data.synthetic import arithmetic, identity, wikipedia_facts
 from llm_jax.data.synthetic.drafts import Draft, Material, side_of_word
 from llm_jax.data.synthetic.verification import fault
 from llm_jax.data.synthetic.writer import keeps_its_meaning
@@ -32,6 +32,7 @@ STALE = 1000  # drafts in a row none of which passes: there are no more
 _SIDES: dict[str, Callable[[str], str]] = {
     "person": biographies.side_of, "word": side_of_word,
     "problem": arithmetic.side_of_problem,
+    "article": wikipedia_facts.side_of_article,
     "persona": identity.side_of_persona,
     "phrasing": lambda text: ("validation" if identity.is_held_out(text)
                               else "train")}

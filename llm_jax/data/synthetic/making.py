@@ -21,6 +21,7 @@ Each kind teaches one thing, and has its own held-out conversations:
   people.
 - multi_turn: several subjects and follow-up questions, see `multi_turn.py`.
   Held out: whatever they are of.
+- wikipedia_facts: capitals and nationalities. Held out: articles.
 
 Everything is decided by the seed. An answer that is a number is on a line
 "#### N", the form that `rl/verifiers.py` accepts. The kinds from
@@ -37,12 +38,13 @@ import numpy as np
 
 from llm_jax.config import (
     SyntheticChatConfig, WriterConfig, require, require_choice)
-from llm_jax.config_chat import CHAT_KINDS
+from llm_jax.config_chat import CHAT_KINDS, TOOL_KINDS
 from llm_jax.data import sums, wikipedia
 from llm_jax.data.conversations import Conversation, single_turn
 from llm_jax.data.documents import split_items
 from llm_jax.data.synthetic import (
-    arithmetic, articles, facts, identity, multi_turn, spelling, tool_use)
+    arithmetic, articles, facts, identity, multi_turn, spelling, tool_use,
+    wikipedia_facts)
 from llm_jax.data.synthetic.drafts import (
     Draft, Material, RunTool, common_words)
 from llm_jax.data.synthetic.gates import pass_gates
@@ -50,7 +52,6 @@ from llm_jax.data.synthetic.writer import rephrase
 
 # The number of a kind is in its random stream: new ones come last.
 KINDS = CHAT_KINDS
-TOOLS_OF = {"tool_python": ("python",), "tool_search": ("search", "open")}
 
 
 def synthetic_conversations(
@@ -92,7 +93,8 @@ def make_conversations(
   """
   config.validate()
   require_choice("split", split, ("train", "validation"))
-  material = Material(config, tools, run_tool)
+  material = Material(config, tools, run_tool, corpus_seed,
+                      validation_fraction)
   made: list[Conversation] = []
   manifest: dict[str, Any] = {}
   side: list[wikipedia.Article] = []
@@ -133,7 +135,7 @@ def _drafts(kind: str, material: Material, split: str,
             rng: np.random.Generator) -> Iterator[Draft]:
   """Drafts of a gated kind, without end."""
   config = material.config
-  for name in TOOLS_OF.get(kind, ()):
+  for name in TOOL_KINDS.get(kind, ()):
     require(any(tool["function"]["name"] == name for tool in material.tools)
             and material.run_tool is not None, f"data.synthetic.{kind} needs "
             f"the tool {name}, which was not given; make the conversations "
@@ -144,6 +146,8 @@ def _drafts(kind: str, material: Material, split: str,
     return identity.vary_identity(config.identity_facts, split, rng)
   if kind == "spelling":
     return spelling.spell_words(material.words[split], rng)
+  if kind == "wikipedia_facts":
+    return wikipedia_facts.ask_facts(material.article_facts, split, rng)
   return {"facts": facts.answer_facts, "refusals": facts.refuse_unknown,
           "tool_python": tool_use.compute_by_tool,
           "tool_search": tool_use.search_people,

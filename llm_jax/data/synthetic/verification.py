@@ -14,6 +14,7 @@ from typing import Any
 from llm_jax.data.attributes import ATTRIBUTES
 from llm_jax.data.conversations import Conversation
 from llm_jax.data.synthetic.drafts import Material
+from llm_jax.data.synthetic.wikipedia_facts import fact_asked
 
 _NAME = r"(?P<name>[A-Z][a-z]+ [A-Z][a-z]+)"
 _COUNT = re.compile(r".*'(?P<letter>[a-z])'.*'(?P<word>[a-z]+)'")
@@ -149,6 +150,10 @@ def _other_fault(question: str, answer: str, calls: int, result: str,
     if wanted and answer.startswith("#") != ("Answer first" in question):
       return "has its steps in the wrong place"
     return ""
+  if asked := fact_asked(question):
+    values = [fact.value for fact in material.article_facts
+              if (fact.subject, fact.attribute) == asked]
+    return "" if values and values[0] in answer else "is not in the article"
   return _identity_fault(answer, system, material.config.identity_facts)
 
 
