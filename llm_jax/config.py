@@ -18,6 +18,8 @@ from llm_jax.config_chat import (  # noqa: F401 - handed on
 from llm_jax.config_curate import (  # noqa: F401 - handed on
     CrawlLocalConfig, CurateConfig, MakeSampleCrawlConfig, ScoreCrawlConfig,
     TrainQualityClassifierConfig)
+from llm_jax.config_knowledge import (  # noqa: F401 - handed on
+    ProbeKnowledgeConfig)
 from llm_jax.config_model import (  # noqa: F401 - handed on
     LatentConfig, ModelConfig, MoeConfig, RopeScaling, Rules)
 from llm_jax.config_parts import (  # noqa: F401 - handed on
@@ -29,6 +31,7 @@ from llm_jax.config_probes import (  # noqa: F401 - handed on
 from llm_jax.config_scaling import CompileForTpuConfig  # noqa: F401 - too
 from llm_jax.config_scaling_laws import (  # noqa: F401 - handed on
     ScalingLawsConfig)
+from llm_jax.config_think import ThinkTaskConfig
 from llm_jax.config_training import (  # noqa: F401 - handed on
     PretrainConfig, PretrainDataConfig, TrainRunConfig)
 
@@ -273,6 +276,33 @@ class ConvertConfig:
                    dtypes[self.format])
     require(self.max_shard_gb > 0, f"max_shard_gb is {self.max_shard_gb}; it "
             "must be positive.")
+
+
+@dataclasses.dataclass(frozen=True)
+class ThinkConfig:
+  """experiments/think.py"""
+  task: ThinkTaskConfig = setting(ThinkTaskConfig(), "what is asked, and the "
+                                  "manners in which it is answered")
+  init_from: str = setting("", "base checkpoint that each manner starts from; "
+                           "empty: one and the same untrained model")
+  model: ModelConfig = setting(ModelConfig(), "the untrained model")
+  vocab_size: int = setting(276, "of its tokenizer, learnt from the problems")
+  recipe: SftConfig = setting(SftConfig(), "training; data, init_from and "
+                              "workdir are each manner's own")
+  max_new_tokens: int = setting(48, "tokens of an answer at most")
+  batch_size: int = setting(128, "problems at once, when they are evaluated")
+  workdir: str = setting("runs/think", "directory of all runs, think.json and "
+                         "think.html")
+
+  def validate(self) -> None:
+    """Raises `ConfigError` at the first setting that cannot work."""
+    self.task.validate()
+    self.recipe.validate()
+    for name in ("max_new_tokens", "batch_size"):
+      require(getattr(self, name) > 0,
+              f"{name} is {getattr(self, name)}; it must be positive.")
+    require(not self.recipe.plateau_metric, "recipe.plateau_metric is set; the "
+            "manners are trained for equally many steps, so leave it empty.")
 
 
 @dataclasses.dataclass(frozen=True)
