@@ -12,17 +12,14 @@ import concurrent.futures
 import dataclasses
 import functools
 import itertools
-import json
-import os
 import re
-import urllib.error
-import urllib.request
 from collections.abc import Iterator
 
 import numpy as np
 
-from llm_jax.config import ConfigError, WriterConfig
+from llm_jax.config import WriterConfig
 from llm_jax.data.attributes import ATTRIBUTES
+from llm_jax.data.chat_endpoint import ask_endpoint
 from llm_jax.data.conversations import Conversation
 from llm_jax.data.synthetic.drafts import Draft
 
@@ -30,7 +27,7 @@ INSTRUCTION = (
     "Put this question in other words, as a person might ask it. Keep every "
     "name and number and whatever stands in quotes as it is. Reply with the "
     "question alone, in one line.\n\n")
-TRIES, SECONDS = 3, 60
+MOST_TOKENS = 100
 CHUNK = 32  # drafts that are rephrased at once
 LONGEST = 3  # times as long as the question was
 
@@ -80,41 +77,6 @@ def last_question(conversation: Conversation) -> str:
           if message["role"] == "user"][-1]
 
 
-def ask_endpoint(prompt: str, config: WriterConfig) -> str:
-  """What the model behind an endpoint answers.
-
-  Raises:
-    ConfigError: it cannot be asked, or answers in another form.
-  """
-  url = config.endpoint.rstrip("/") + "/chat/completions"
-  body = json.dumps({
-      "model": config.model, "temperature": config.temperature,
-      "max_tokens": 100,
-      "messages": [{"role": "user", "content": prompt}]}).encode()
-  headers = {"Content-Type": "application/json"}
-  if key := os.environ.get(config.key_variable):
-    headers["Authorization"] = f"Bearer {key}"
-  error: Exception | None = None
-  for _ in range(TRIES):
-    try:
-      with urllib.request.urlopen(urllib.request.Request(url, body, headers),
-                                  timeout=SECONDS) as response:
-        reply = json.load(response)
-      return str(reply["choices"][0]["message"]["content"] or "").strip()
-    except urllib.error.HTTPError as failed:
-      error = failed
-      if failed.code < 500 and failed.code != 429:
-        break
-    except (OSError, ValueError) as failed:
-      error = failed
-    except (KeyError, IndexError, TypeError) as failed:
-      raise ConfigError(f"the writer at {url} answered in another form than "
-                        "OpenAI's chat completions; give the address of such "
-                        "a server as --writer.endpoint.") from failed
-  raise ConfigError(f"the writer at {url} cannot be asked ({error}); start its "
-                    "server, or leave --writer.endpoint out.") from error
-
-
 def _rephrased(draft: Draft, config: WriterConfig) -> Draft:
   """The draft with its question in other words, and as it was.
 
@@ -126,7 +88,9 @@ def _rephrased(draft: Draft, config: WriterConfig) -> Draft:
     return draft
   question = messages[asked[0]]["content"]
   messages[asked[0]] = {"role": "user", "content": ask_endpoint(
-      INSTRUCTION + question, config)}
+      INSTRUCTION + question, endpoint=config.endpoint, model=config.model,
+      key_variable=config.key_variable, temperature=config.temperature,
+      max_tokens=MOST_TOKENS, part="writer")}
   return draft._replace(checked=draft.conversation,
                         conversation=dataclasses.replace(
                             draft.conversation, messages=tuple(messages),
