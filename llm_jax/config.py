@@ -15,6 +15,8 @@ import dataclasses
 from llm_jax.config_chat import (  # noqa: F401 - handed on
     BiographiesConfig, MakeBiographiesConfig, SyntheticChatConfig,
     WriterConfig)
+from llm_jax.config_conversations import (  # noqa: F401 - handed on
+    SftDataConfig, ViewConversationsConfig)
 from llm_jax.config_curate import (  # noqa: F401 - handed on
     CrawlLocalConfig, CurateConfig, MakeSampleCrawlConfig, ScoreCrawlConfig,
     TrainQualityClassifierConfig)
@@ -23,9 +25,9 @@ from llm_jax.config_knowledge import (  # noqa: F401 - handed on
 from llm_jax.config_model import (  # noqa: F401 - handed on
     LatentConfig, ModelConfig, MoeConfig, RopeScaling, Rules)
 from llm_jax.config_parts import (  # noqa: F401 - handed on
-    CheckpointConfig, ConfigError, DistributedConfig, LoggingConfig, LoraConfig,
-    LossConfig, MeshConfig, OptimizerConfig, SamplingConfig, TextConfig,
-    TokenizerConfig, require, require_choice, setting)
+    CheckpointConfig, ConfigError, DataFault, DistributedConfig, LoggingConfig,
+    LoraConfig, LossConfig, MeshConfig, OptimizerConfig, SamplingConfig,
+    TextConfig, TokenizerConfig, require, require_choice, setting)
 from llm_jax.config_probes import (  # noqa: F401 - handed on
     ProbeBaseModelConfig, RepeatDocumentsConfig)
 from llm_jax.config_scaling import CompileForTpuConfig  # noqa: F401 - too
@@ -95,24 +97,18 @@ class ViewTokensConfig:
 
 
 @dataclasses.dataclass(frozen=True)
-class SftDataConfig:
-  """Conversations."""
-  path: str = setting("synthetic", "'synthetic', or a .jsonl or .parquet file, "
-                      "directory or glob with `messages`, or `prompt` and "
-                      "`response`")
-  errors: str = setting("strict", "strict | replace: bytes that are not UTF-8")
-  validation_fraction: float = setting(0.02, "held out of the user's own file")
-  overlong: str = setting("error", "error | trim: a conversation longer than "
-                          "seq_len is cut after its last answer that fits")
-  synthetic: SyntheticChatConfig = setting(SyntheticChatConfig(), "the mix")
-
-
-@dataclasses.dataclass(frozen=True)
 class SftConfig(TrainRunConfig):
   """experiments/sft.py"""
   data: SftDataConfig = setting(SftDataConfig(), "conversations")
   workdir: str = setting("runs/sft", "directory of this run")
-  init_from: str = setting("runs/pretrain", "the base model")
+  init_from: str = setting("runs/pretrain", "the base model: a run of ours, "
+                           "or any other model, such as smollm2-135m, a "
+                           "Hugging Face folder or a .gguf file")
+  compute_dtype: str = setting("", "float32 | bfloat16 activations; empty: as "
+                               "the base model has it")
+  remat: str = setting("", "none | dots | attention | full | offload, as "
+                       "pretrain's model.remat; empty: as the base model has "
+                       "it")
   lora: LoraConfig = setting(LoraConfig(), "train an adapter, not the model")
   plateau_metric: str = setting("", "stop when this validation loss stops "
                                 "falling, e.g. sums; empty: run all steps")
@@ -122,7 +118,12 @@ class SftConfig(TrainRunConfig):
   def validate(self) -> None:
     """Raises `ConfigError` at the first setting that cannot work."""
     super().validate()
+    self.data.validate()
     self.lora.validate()
+    require_choice("compute_dtype", self.compute_dtype,
+                   ("", "float32", "bfloat16"))
+    require_choice("remat", self.remat, ("", "none", "dots", "attention",
+                                         "full", "offload"))
     require(not self.lora.rank or self.optimizer.name == "adamw",
             f"optimizer.name={self.optimizer.name} orthogonalises whole "
             "matrices, which the factors of lora.rank="

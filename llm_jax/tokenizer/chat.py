@@ -31,13 +31,13 @@ import json
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from llm_jax.config import ConfigError
+from llm_jax.config import ConfigError, require, require_choice
 from llm_jax.tokenizer import answers, chat_template
 from llm_jax.tokenizer.messages import (
     Message, check_tools, function_of, normalize_messages)
 from llm_jax.tokenizer.protocol import Tokenizer
 from llm_jax.tokenizer.template_files import (
-    read_template, without_generation)
+    TOKENS, read_template, without_generation)
 
 START = "<|endoftext|>"
 END = "<|end|>"
@@ -155,6 +155,27 @@ def stop_ids(tokenizer: Tokenizer) -> tuple[int, ...]:
     return chat_template.stop_ids(tokenizer)
   special = _chat_tokens(tokenizer)
   return (special[END], special[START])
+
+
+def use_template(tokenizer: Tokenizer, name: str) -> None:
+  """Sets how conversations are written with a vocabulary, for good.
+
+  Args:
+    tokenizer: is changed, and saved so.
+    name: "ours", or one of `template_files.TOKENS`.
+
+  Raises:
+    ConfigError: the vocabulary has not all of the template's tokens.
+  """
+  require_choice("data.template", name, ("ours", *TOKENS))
+  special = tokenizer.special_tokens
+  missing = (_missing(special) if name == "ours" else
+             [token for token in TOKENS[name] if token not in special])
+  require(not missing, f"data.template={name} needs {', '.join(missing)}, "
+          "which the tokenizer lacks; choose a template whose tokens it has, "
+          "or leave it out for the checkpoint's own.")
+  tokenizer.chat_template = JINJA_TEMPLATE if name == "ours" else (
+      read_template(name))
 
 
 def is_ours(template: str | None) -> bool:

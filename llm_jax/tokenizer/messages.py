@@ -20,7 +20,7 @@ import json
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from llm_jax.config import ConfigError, require
+from llm_jax.config import DataFault
 
 Message = Mapping[str, Any]  # {"role": "user", "content": "Hello"}
 
@@ -28,34 +28,36 @@ ROLES = ("system", "user", "assistant", "tool")
 
 
 def check_messages(messages: Sequence[Message]) -> None:
-  """Raises `ConfigError` unless `messages` can be rendered.
+  """Raises `DataFault` unless `messages` can be rendered.
 
   The sentence names the message by its number, from 1, and the remedy.
   """
   if not isinstance(messages, Sequence) or isinstance(messages, str):
-    raise ConfigError(f"messages are a list of {{'role', 'content'}}, not "
-                      f"{type(messages).__name__}.")
+    raise DataFault("not a message", "messages are a list of {'role', "
+                    f"'content'}}, not {type(messages).__name__}.")
   if not messages:
-    raise ConfigError("a conversation has no messages; give at least one.")
+    raise DataFault("no messages", "a conversation has no messages; give at "
+                    "least one.")
   open_calls: list[str | None] = []  # ids of calls whose result may follow
   for number, message in enumerate(messages, start=1):
     if not isinstance(message, Mapping):
-      raise ConfigError(f"message {number} is a {type(message).__name__}; it "
-                        "should be an object with `role` and `content`.")
+      raise DataFault("not a message", f"message {number} is a "
+                      f"{type(message).__name__}; it should be an object with "
+                      "`role` and `content`.")
     if "role" not in message:
-      raise ConfigError(f"message {number} has no `role`; each message has "
-                        "`role` and `content`.")
+      raise DataFault("not a message", f"message {number} has no `role`; each "
+                      "message has `role` and `content`.")
     role = message["role"]
     if role not in ROLES:
-      raise ConfigError(f"message {number} has the role {role!r}; choose one "
-                        f"of {', '.join(ROLES)}.")
+      raise DataFault("unknown role", f"message {number} has the role "
+                      f"{role!r}; choose one of {', '.join(ROLES)}.")
     if role == "system" and number > 1:
-      raise ConfigError(f"message {number} has the role 'system', which can "
-                        "only come first.")
+      raise DataFault("system message", f"message {number} has the role "
+                      "'system', which can only come first.")
     calls = message.get("tool_calls") or ()
     if calls and role != "assistant":
-      raise ConfigError(f"message {number} has the role {role!r} and "
-                        "`tool_calls`; only an assistant calls tools.")
+      raise DataFault("tool call", f"message {number} has the role {role!r} "
+                      "and `tool_calls`; only an assistant calls tools.")
     _check_content(message, number, bool(calls))
     if role == "tool":
       _answer_call(message, number, open_calls)
@@ -64,19 +66,20 @@ def check_messages(messages: Sequence[Message]) -> None:
 
 
 def check_tools(tools: Sequence[Mapping[str, Any]]) -> None:
-  """Raises `ConfigError` unless `tools` are schemas of functions."""
+  """Raises `DataFault` unless `tools` are schemas of functions."""
   for number, tool in enumerate(tools, start=1):
     function = function_of(tool) if isinstance(tool, Mapping) else None
     if not isinstance(function, Mapping) or not isinstance(
         function.get("name"), str):
-      raise ConfigError(
-          f"tool {number} is no schema of a function; it should be {{'type': "
-          "'function', 'function': {'name', 'description', 'parameters'}}.")
+      raise DataFault("tools", f"tool {number} is no schema of a function; it "
+                      "should be {'type': 'function', 'function': {'name', "
+                      "'description', 'parameters'}}.")
     parameters = function.get("parameters") or {}
-    require(isinstance(parameters, Mapping)
-            and isinstance(parameters.get("properties") or {}, Mapping),
-            f"tool {number} ({function['name']}) has `parameters` that are no "
-            "JSON schema; it should be {'type': 'object', 'properties': {}}.")
+    if not isinstance(parameters, Mapping) or not isinstance(
+        parameters.get("properties") or {}, Mapping):
+      raise DataFault("tools", f"tool {number} ({function['name']}) has "
+                      "`parameters` that are no JSON schema; it should be "
+                      "{'type': 'object', 'properties': {}}.")
 
 
 def normalize_messages(messages: Sequence[Message]) -> list[dict[str, Any]]:
@@ -87,7 +90,7 @@ def normalize_messages(messages: Sequence[Message]) -> list[dict[str, Any]]:
   no template reads are gone.
 
   Raises:
-    ConfigError: as `check_messages`.
+    DataFault: as `check_messages`.
   """
   check_messages(messages)
   made = []
@@ -136,39 +139,40 @@ def _check_content(message: Message, number: int, has_calls: bool) -> None:
   if content is None and has_calls:
     return
   if "content" not in message:
-    raise ConfigError(f"message {number} has no `content`; each message has "
-                      "`role` and `content`.")
+    raise DataFault("not a message", f"message {number} has no `content`; "
+                    "each message has `role` and `content`.")
   if isinstance(content, Sequence) and not isinstance(content, str):
     for part in content:
       if not (isinstance(part, Mapping) and part.get("type") == "text"
               and isinstance(part.get("text"), str)):
         kind = part.get("type") if isinstance(part, Mapping) else part
-        raise ConfigError(f"message {number} has a part of the type {kind!r} "
-                          "in its content; only {'type': 'text', 'text': ...} "
-                          "can be read here: leave the others out.")
+        raise DataFault("content", f"message {number} has a part of the type "
+                        f"{kind!r} in its content; only {{'type': 'text', "
+                        "'text': ...} can be read here: leave the others "
+                        "out.")
   elif not isinstance(content, str):
-    raise ConfigError(f"message {number} has content of type "
-                      f"{type(content).__name__}; it should be text.")
+    raise DataFault("content", f"message {number} has content of type "
+                    f"{type(content).__name__}; it should be text.")
 
 
 def _checked_calls(calls: Any, number: int) -> list[str | None]:
   """The ids of a message's calls, None where a call has none."""
   if not isinstance(calls, Sequence) or isinstance(calls, str):
-    raise ConfigError(f"message {number} has `tool_calls` of type "
-                      f"{type(calls).__name__}; it should be a list.")
+    raise DataFault("tool call", f"message {number} has `tool_calls` of type "
+                    f"{type(calls).__name__}; it should be a list.")
   ids = []
   for call in calls:
     function = function_of(call) if isinstance(call, Mapping) else None
     if not isinstance(function, Mapping) or not isinstance(
         function.get("name"), str):
-      raise ConfigError(
-          f"message {number} has a call without a name; each of `tool_calls` "
-          "is {'type': 'function', 'function': {'name', 'arguments'}}.")
+      raise DataFault("tool call", f"message {number} has a call without a "
+                      "name; each of `tool_calls` is {'type': 'function', "
+                      "'function': {'name', 'arguments'}}.")
     if not isinstance(function.get("arguments"), (str, Mapping)):
-      raise ConfigError(
-          f"message {number} calls {function['name']!r} with arguments of type "
-          f"{type(function.get('arguments')).__name__}; they should be an "
-          "object, {} where there are none.")
+      raise DataFault("tool call", f"message {number} calls "
+                      f"{function['name']!r} with arguments of type "
+                      f"{type(function.get('arguments')).__name__}; they "
+                      "should be an object, {} where there are none.")
     ids.append(call["id"] if isinstance(call.get("id"), str) else None)
   return ids
 
@@ -177,15 +181,16 @@ def _answer_call(message: Message, number: int,
                  open_calls: list[str | None]) -> None:
   """Takes the call that a result answers from `open_calls`."""
   if not open_calls:
-    raise ConfigError(f"message {number} is a tool's result, and no call is "
-                      "open before it; put the assistant's `tool_calls` there, "
-                      "or remove the result.")
+    raise DataFault("tool result without call", f"message {number} is a "
+                    "tool's result, and no call is open before it; put the "
+                    "assistant's `tool_calls` there, or remove the result.")
   wanted = message.get("tool_call_id")
   if wanted is not None and None not in open_calls:
     if wanted not in open_calls:
-      raise ConfigError(
-          f"message {number} answers the call {wanted!r}, and open are "
-          f"{', '.join(map(repr, open_calls))}; correct its `tool_call_id`.")
+      raise DataFault("tool result without call", f"message {number} answers "
+                      f"the call {wanted!r}, and open are "
+                      f"{', '.join(map(repr, open_calls))}; correct its "
+                      "`tool_call_id`.")
     open_calls.remove(wanted)
   else:
     open_calls.pop(0)

@@ -1,4 +1,9 @@
-"""The chat templates that we wrote, as the Jinja files in `templates/`."""
+"""The chat templates that we wrote, as the Jinja files in `templates/`.
+
+`ours.jinja` says what `chat.py` does; the others are the forms of families of
+models, for a vocabulary that has their tokens and a checkpoint that came with
+no template, or with another.
+"""
 
 from __future__ import annotations
 
@@ -7,6 +12,15 @@ import pathlib
 import re
 
 _FOLDER = pathlib.Path(__file__).parent / "templates"
+
+# Name -> the special tokens that it writes.
+TOKENS = {
+    "chatml": ("<|im_start|>", "<|im_end|>"),
+    "qwen": ("<|im_start|>", "<|im_end|>"),
+    "llama3": ("<|begin_of_text|>", "<|start_header_id|>", "<|end_header_id|>",
+               "<|eot_id|>"),
+    "gemma": ("<bos>", "<start_of_turn>", "<end_of_turn>"),
+}
 
 
 @functools.cache
