@@ -31,6 +31,8 @@ class SftDataConfig:
                           "out and counted")
   errors: str = setting("strict", "strict | replace: bytes that are not UTF-8")
   validation_fraction: float = setting(0.02, "held out of the user's own file")
+  validation_path: str = setting("", "conversations that are held out "
+                                 "instead, beside path")
   overlong: str = setting("error", "error | trim | skip: a conversation longer "
                           "than seq_len is cut after its last answer that "
                           "fits, or left out; on_error=skip leaves it out too")
@@ -77,6 +79,9 @@ class SftDataConfig:
         ("template", ("", "ours", "chatml", "qwen", "llama3", "gemma"))):
       require_choice(f"data.{name}", getattr(self, name), choices)
     self.parts()
+    require(not self.validation_path or not self.mixture
+            and self.path != "synthetic", "data.validation_path goes with one "
+            "data.path of files; leave it out, or give no mixture.")
 
 
 @dataclasses.dataclass(frozen=True)

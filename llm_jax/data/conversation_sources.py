@@ -14,7 +14,9 @@ from __future__ import annotations
 
 import dataclasses
 import functools
-from collections.abc import Callable, Mapping, Sequence
+import json
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from typing import Any
 
 from llm_jax.config import ConfigError, SftDataConfig, require
 from llm_jax.data import conversations as conversations_lib
@@ -52,7 +54,8 @@ class Source:
 
 
 def load_sources(config: SftDataConfig, tokenizer: Tokenizer, seq_len: int,
-                 seed: int, report: Report = print) -> list[Source]:
+                 seed: int, report: Report = print, **synthetic: Any
+                 ) -> list[Source]:
   """Reads, renders and packs every source.
 
   Args:
@@ -61,6 +64,7 @@ def load_sources(config: SftDataConfig, tokenizer: Tokenizer, seq_len: int,
     seq_len: tokens of a row.
     seed: which conversations are held out, and their order in rows.
     report: told what was read, how it was packed and what was left out.
+    **synthetic: further arguments of `synthetic_conversations`, such as tools.
 
   Raises:
     ConfigError: a fault in the data, or a source without training rows.
@@ -69,7 +73,7 @@ def load_sources(config: SftDataConfig, tokenizer: Tokenizer, seq_len: int,
   names = ([""] if not config.mixture
            else short_names([path for path, _, _ in parts]))
   read = [_read(path, name, config, tokenizer, seq_len, seed,
-                _named(report, name) if name else report)
+                _named(report, name) if name else report, synthetic)
           for name, (path, _, _) in zip(names, parts)]
   kinds = [kind for _, validation, _ in read for kind in validation]
   require(len(set(kinds)) == len(kinds), "data.mixture has two sources whose "
@@ -84,37 +88,48 @@ def load_sources(config: SftDataConfig, tokenizer: Tokenizer, seq_len: int,
 
 def load_conversations(path: str, config: SftDataConfig, tokenizer: Tokenizer,
                        seq_len: int, seed: int, *, kind: str = "file",
-                       report: Report = print
+                       report: Report = print, **synthetic: Any
                        ) -> dict[str, list[Conversation]]:
   """{"train": [...], "validation": [...]} of a file, or made by procedure.
 
   Args:
     path: a file, directory or glob, or "synthetic".
-    config, tokenizer, seq_len, seed, report: as `load_sources`.
+    config, tokenizer, seq_len, seed, report, synthetic: as `load_sources`.
     kind: of conversations from files.
   """
   if path == SYNTHETIC:
     fits = conversations_lib.fits_in(tokenizer, seq_len)
     return {split: synthetic_conversations(config.synthetic, split, seed,
-                                           fits=fits)
+                                           fits=fits, **synthetic)
             for split in ("train", "validation")}
-  return conversations_lib.split_conversations(
-      conversations_lib.read_conversations(
-          path, config.errors, form=config.format, paths=config.paths,
-          on_error=config.on_error, kind=kind, report=report),
-      seed, config.validation_fraction)
+  def read(path: str) -> Iterator[Conversation]:
+    return conversations_lib.read_conversations(
+        path, config.errors, form=config.format, paths=config.paths,
+        on_error=config.on_error, kind=kind, report=report)
+  if not config.validation_path:
+    return conversations_lib.split_conversations(
+        read(path), seed, config.validation_fraction)
+  held_out = list(read(config.validation_path))
+  said = {json.dumps(conversation.messages) for conversation in held_out}
+  every = list(read(path))
+  train = [c for c in every if json.dumps(c.messages) not in said]
+  if len(train) < len(every):
+    report(f"{len(every) - len(train):,} conversations of {path} are in "
+           f"{config.validation_path} too: left out of training")
+  return {"train": train, "validation": held_out}
 
 
 Read = tuple[pipeline.Rows, dict[str, pipeline.Rows], str]
 
 
 def _read(path: str, name: str, config: SftDataConfig, tokenizer: Tokenizer,
-          seq_len: int, seed: int, report: Report) -> Read:
+          seq_len: int, seed: int, report: Report,
+          synthetic: Mapping[str, Any]) -> Read:
   """(training rows, kind -> held-out rows, what they hold) of one source."""
   if path != SYNTHETIC and read_meta(path) is not None:
     return _windows(path, name, tokenizer, seq_len)
   sides = load_conversations(path, config, tokenizer, seq_len, seed,
-                             kind=name or "file", report=report)
+                             kind=name or "file", report=report, **synthetic)
   require(bool(sides["train"]), f"{path} has no training conversations; lower "
           "--data.validation_fraction.")
   pack = functools.partial(_pack, config=config, tokenizer=tokenizer,

@@ -99,7 +99,7 @@ def read_conversations(path: str, errors: str = "strict", *,
     form: one of `READERS`, or "auto": by the fields of a record.
     paths: of a tree of messages, "best" or "all".
     on_error: "stop" at a fault, or "skip" the row and count it.
-    kind: of the conversations.
+    kind: of the conversations, where a row of `messages` has no `kind`.
     report: told the format of each file and, at the end, what was left out.
 
   Raises:
@@ -256,6 +256,8 @@ def _conversations(record: files_lib.Record, form: str, paths: str,
   if not read:
     raise DataFault("no answer", "the tree has no answer, so there is nothing "
                     "to learn; remove the row.")
+  if reader is openai and isinstance(fields.get("kind"), str):
+    kind = fields["kind"]
   made = []
   for number, (messages, tools) in enumerate(read, start=1):
     messages = normalize_messages(messages)

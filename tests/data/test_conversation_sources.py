@@ -167,6 +167,26 @@ def test_what_the_template_refuses_is_told(tmp_path):
                             f"written; the first: {path}:2: this tokenizer")
 
 
+def test_held_out_conversations_of_their_own(folder, tmp_path):
+  rows = [json.loads(line) for line in
+          (folder / "beta.jsonl").read_text().splitlines()]
+  def messages(row, **fields):
+    return json.dumps(fields | {"messages": [
+        {"role": "user", "content": row["prompt"]},
+        {"role": "assistant", "content": row["response"]}]})
+  path = tmp_path / "held_out.jsonl"
+  path.write_text("\n".join([messages(rows[0], kind="one"),
+                             messages(rows[1], kind="two"),
+                             messages({"prompt": "x", "response": "y"})]))
+  sources, told = load(SftDataConfig(path=f"{folder}/beta.jsonl",
+                                     validation_path=str(path)))
+  assert set(sources[0].validation) == {"one", "two", "file"}
+  assert len(sources[0].train) == 8
+  assert any(line.startswith("2 conversations of") for line in told)
+  with pytest.raises(ConfigError, match="goes with one data.path"):
+    SftDataConfig(validation_path="x", mixture=("a:1",)).validate()
+
+
 @pytest.mark.parametrize("mixture, sentence", [
     (("a.jsonl",), "is PATH:WEIGHT"), (("a.jsonl:0",), "is PATH:WEIGHT"),
     (("a.jsonl:x",), "is PATH:WEIGHT"), (("a:nanx",), "is PATH:WEIGHT"),

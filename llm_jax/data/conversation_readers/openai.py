@@ -2,8 +2,9 @@
 
     {"messages": [{"role": "user", "content": "..."}, ...], "tools": [...]}
 
-`tools` may be left out, or be the JSON of the list as text, as parquet files
-have it; so may the `tool_calls` of a message.
+A `kind` beside them is what their validation loss is reported under. `tools`
+may be left out, or be the JSON of the list as text, as parquet files have it;
+so may the `tool_calls` of a message.
 """
 
 from __future__ import annotations
