@@ -54,7 +54,7 @@ def base_run(config: SftConfig) -> str:
     check_same_run(as_path(config.workdir), config)
     require(jax.process_count() == 1, f"init_from={config.init_from} is no run "
             "of ours, and several processes do not convert it; do so first "
-            "with `python -m experiments.convert --format=orbax`.")
+            "with experiments.convert --format=orbax.")
     params, model, tokenizer = pretrained.load_pretrained(config.init_from)
     pretrained.save_pretrained(base, params, model, tokenizer, format="orbax")
     print(f"sft: converted {config.init_from} into {base}", flush=True)

@@ -105,7 +105,7 @@ def _answers(pieces: list[Piece], messages: Sequence[Message],
           "the checkpoint's chat template writes answer "
           f"{number + 1} of this conversation differently when it is asked "
           "for and when more follows, so it cannot be trained on; leave out "
-          "the turns after it.")
+          "the turns after it, or choose a template with --data.template.")
     asked, pieces = _cut(pieces, len(before) - place)
     answer, pieces = _cut(pieces, len(through) - len(before))
     place = len(through)

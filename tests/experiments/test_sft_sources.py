@@ -66,8 +66,8 @@ def test_an_adapter_to_a_hugging_face_model_in_chatml(data, capsys, command):
   assert has_own_template(tokenizer)
   theirs, _, other = load_pretrained(data / "model")
   assert not has_own_template(other)
-  base = params["layers"][0]["mlp"]["up"]["kernel"]
-  assert np.abs(np.asarray(theirs["layers"][0]["mlp"]["up"]["kernel"])
+  base = params["layers"][0]["mlp"]["up"]
+  assert np.abs(np.asarray(theirs["layers"][0]["mlp"]["up"])
                 - np.asarray(base)).max() > 1e-4
   code, out, _ = command(chat, f"--checkpoint={data}/adapter",
                          "--prompt=the green", "--max_new_tokens=6",
@@ -82,7 +82,7 @@ def test_an_adapter_to_a_hugging_face_model_in_chatml(data, capsys, command):
   (data / "adapter").rename(data / "moved")
   again, _, _ = load_params(str(data / "moved"))
   np.testing.assert_array_equal(
-      base, again["layers"][0]["mlp"]["up"]["kernel"])
+      base, again["layers"][0]["mlp"]["up"])
 
 
 def test_conversations_and_text_side_by_side(data, capsys):
