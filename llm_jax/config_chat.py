@@ -14,6 +14,7 @@ CHAT_KINDS = ("identity", "articles", "counting", "sums", "identity_variants",
               "arithmetic_steps", "arithmetic_answer_first", "tool_python",
               "tool_search", "multi_turn", "wikipedia_facts")
 TOOL_KINDS = {"tool_python": ("python",), "tool_search": ("search", "open")}
+TOOL_KINDS = {"tool_python": ("python",), "tool_search": ("search", "open")}
 
 
 @dataclasses.dataclass(frozen=True)

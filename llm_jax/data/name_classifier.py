@@ -16,7 +16,7 @@ from llm_jax.config import require
 FOLDS = 5
 LONGEST = 4  # characters of an n-gram
 LEAST_COUNT = 2
-STEPS, LEARNING_RATE, PENALTY = 100, 2.0, 1e-3
+STEPS, LEARNING_RATE, PENALTY = 40, 10.0, 1e-3
 
 
 def separability(ones: Sequence[str], others: Sequence[str],

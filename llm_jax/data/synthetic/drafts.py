@@ -42,7 +42,7 @@ class Draft(NamedTuple):
 
 @dataclasses.dataclass(frozen=True)
 class Material:
-  """What conversations are made from; read when first wanted.
+  """What conversations are made from; read when wanted.
 
   Attributes:
     config: the settings.
@@ -59,24 +59,15 @@ class Material:
   validation_fraction: float = 0.02
   results: dict[tuple[str, str], str] = dataclasses.field(default_factory=dict)
 
-  @functools.cached_property
-  def read(self) -> list[wikipedia.Article]:
-    """The articles that pretraining has not held out."""
-    return [article for side, article in split_items(
-        wikipedia.load_articles(), lambda article: article.extract,
-        self.corpus_seed, self.validation_fraction) if side == "train"]
+  @property
+  def article_facts(self) -> tuple[article_facts.ArticleFact, ...]:
+    """What the articles state that pretraining has not held out."""
+    return _facts_read(self.corpus_seed, self.validation_fraction)
 
-  @functools.cached_property
-  def article_facts(self) -> list[article_facts.ArticleFact]:
-    """What they state in a form that can be read off."""
-    return article_facts.article_facts(self.read)
-
-  @functools.cached_property
+  @property
   def words(self) -> dict[str, list[str]]:
     """The common words of each side."""
-    articles = wikipedia.load_articles()
-    return {side: common_words(articles, side)
-            for side in ("train", "validation")}
+    return wikipedia_words()
 
   @functools.cached_property
   def people(self) -> biographies.People:
@@ -106,15 +97,25 @@ class Material:
     return tuple(found[name] for name in names)
 
 
-def common_words(articles: Sequence[wikipedia.Article],
-                 side: str) -> list[str]:
-  """Common lower-case words of 3 to 12 letters on one side of the split."""
+@functools.lru_cache
+def wikipedia_words() -> dict[str, list[str]]:
+  """Common lower-case words of 3 to 12 letters, of each side of the split."""
   counts = collections.Counter(
-      word for article in articles
+      word for article in wikipedia.load_articles()
       for word in re.findall(r"(?<![^\s(])[a-z]{3,12}(?![^\s.,;:)])",
                              article.extract))
-  return sorted(word for word, count in counts.items() if count >= 3
-                and side_of_word(word) == side)
+  found = sorted(word for word, count in counts.items() if count >= 3)
+  return {side: [word for word in found if side_of_word(word) == side]
+          for side in ("train", "validation")}
+
+
+@functools.lru_cache
+def _facts_read(seed: int, fraction: float
+                ) -> tuple[article_facts.ArticleFact, ...]:
+  sides = split_items(wikipedia.load_articles(),
+                      lambda article: article.extract, seed, fraction)
+  return tuple(article_facts.article_facts(
+      article for side, article in sides if side == "train"))
 
 
 def side_of_word(word: str) -> str:

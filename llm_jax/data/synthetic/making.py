@@ -45,8 +45,7 @@ from llm_jax.data.documents import split_items
 from llm_jax.data.synthetic import (
     arithmetic, articles, facts, identity, multi_turn, spelling, tool_use,
     wikipedia_facts)
-from llm_jax.data.synthetic.drafts import (
-    Draft, Material, RunTool, common_words)
+from llm_jax.data.synthetic.drafts import Draft, Material, RunTool
 from llm_jax.data.synthetic.gates import pass_gates
 from llm_jax.data.synthetic.writer import rephrase
 
@@ -115,8 +114,7 @@ def make_conversations(
     elif kind == "articles":
       found = articles.about_articles(side, count, fits, rng)
     elif kind == "counting":
-      found = spelling.count_letters(
-          common_words(wikipedia.load_articles(), split), count, rng)
+      found = spelling.count_letters(material.words[split], count, rng)
     elif kind == "sums":
       found = _sums(config, count, split, seed, rng)
     else:

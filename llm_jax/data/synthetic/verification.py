@@ -110,10 +110,10 @@ def _person_fault(found: tuple[str, str], answer: str, has_tools: bool,
   if not known:
     return "answers what nobody knows"
   value = person.value(attribute)
-  if not re.search(rf"\b{value}\b", answer, re.IGNORECASE):
+  said = set(_value_pattern(attribute).findall(answer))
+  if value not in said:
     return f"does not say {value}"
-  if any(other != value and re.search(rf"\b{other}\b", answer)
-         for other in ATTRIBUTES[attribute].values):
+  if said != {value}:
     return "says another value, too"
   if group == "unlearned" and value.lower() not in result.lower():
     return "the result does not say so"
@@ -165,6 +165,11 @@ def _identity_fault(answer: str, system: str, facts: str) -> str:
   sentences = re.split(r"(?<=[.!?])\s+", facts.strip())
   told = re.split(r"(?<=[.!?])\s+", answer)
   return "" if set(told) <= set(sentences) else "is not in identity_facts"
+
+
+@functools.lru_cache
+def _value_pattern(attribute: str) -> re.Pattern:
+  return re.compile(rf"\b(?:{'|'.join(ATTRIBUTES[attribute].values)})\b")
 
 
 @functools.lru_cache
