@@ -56,6 +56,12 @@ def parse_text(text: str, template: str) -> Message:
   return message(text, [])
 
 
+def knows_calls(template: str) -> bool:
+  """Whether a template shows tools to a model whose calls can be read."""
+  return "tools" in template and (
+      "<tool_call>" in template or '"parameters"' in template)
+
+
 def _json_call(text: str, field: str) -> dict[str, Any]:
   """A call that is one JSON object; `field` is what it calls arguments."""
   fields = json_object(text)

@@ -198,6 +198,14 @@ def can_chat(tokenizer: Tokenizer) -> bool:
   return has_own_template(tokenizer) or has_roles(tokenizer.special_tokens)
 
 
+def can_call_tools(tokenizer: Tokenizer) -> bool:
+  """Whether there is a way to write a call, and to read one back."""
+  if has_own_template(tokenizer):
+    return answers.knows_calls(tokenizer.chat_template)
+  special = tokenizer.special_tokens
+  return has_roles(special) and TOOL in special and CALL in special
+
+
 def tools_line(tools: Tools) -> str:
   """"Tools: search(query), open(title)": what the system message says."""
   signatures = []
