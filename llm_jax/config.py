@@ -34,6 +34,8 @@ from llm_jax.config_scaling import CompileForTpuConfig  # noqa: F401 - too
 from llm_jax.config_scaling_laws import (  # noqa: F401 - handed on
     ScalingLawsConfig)
 from llm_jax.config_think import ThinkTaskConfig
+from llm_jax.config_tools import (  # noqa: F401 - handed on
+    ProgramLimits, ToolsConfig)
 from llm_jax.config_training import (  # noqa: F401 - handed on
     PretrainConfig, PretrainDataConfig, TrainRunConfig)
 
@@ -224,6 +226,7 @@ class ChatConfig:
   max_new_tokens: int = setting(160, "tokens of one answer at most")
   raw: bool = setting(False, "continue the text that is typed, as a base model "
                       "does, rather than answer")
+  tools: ToolsConfig = setting(ToolsConfig(), "what the model may call")
   seed: int = setting(0, "sampling")
 
   @property
@@ -238,6 +241,11 @@ class ChatConfig:
     """Raises `ConfigError` at the first setting that cannot work."""
     self.sampling.validate()
     require_choice("dtype", self.dtype, ("", "float32", "bfloat16"))
+    self.tools.validate()
+    require(not (self.tools.names and self.stop), "--stop may cut a call of a "
+            "tool in two; leave it out, or --tools.names.")
+    require(not (self.tools.names and self.raw), "--raw continues a text, and "
+            "--tools.names is for a model that answers; leave one of them out.")
     require(not (self.model and self.checkpoint), "--model and --checkpoint "
             "both name a model; give one of them.")
     require(bool(self.model or self.checkpoint), "no model is named; give "
