@@ -97,8 +97,8 @@ def test_bounds_are_lower_bounds_and_hold_here(packaging):
 
 def test_extras(packaging):
   extras = packaging["extras_require"]
-  assert set(extras) == {"tpu", "cuda12", "cuda13", "data", "serve", "ray",
-                         "plots", "rl", "convert", "test", "notebooks",
+  assert set(extras) == {"tpu", "cuda12", "cuda13", "data", "serve", "tools",
+                         "ray", "plots", "rl", "convert", "test", "notebooks",
                          "reference", "all"}
   assert "torch==2.13.0" in extras["reference"]
   for name in set(extras) - {"reference"}:

@@ -9,6 +9,7 @@ from llm_jax.tokenizer.bpe import train_bpe
 from llm_jax.tokenizer.chat import (
   JINJA_TEMPLATE,
   PLAIN_JINJA_TEMPLATE,
+  can_call_tools,
   parse_answer,
   render_conversation,
   render_prompt,
@@ -191,6 +192,23 @@ def test_a_vocabulary_of_before_tools_goes_on_without_them():
   with pytest.raises(ConfigError,
                      match=r"lacks <\|tool\|>, <\|tool_call\|>"):
     render_conversation([USER, CALLS], tokenizer)
+
+
+@pytest.mark.parametrize("template, can", [
+    ("{{ messages }}", False), ("{{ tools }}", False),
+    ("{% if tools %}<tool_call>{% endif %}", True),
+    ('{% if tools %}{"parameters": x}{% endif %}', True),
+    ("<tool_call>", False)])
+def test_who_can_call(bpe, template, can):
+  assert can_call_tools(bpe)
+  own = train_bpe(["some text"] * 4, TokenizerConfig(vocab_size=266))
+  own.chat_template = template
+  assert can_call_tools(own) is can
+  before = train_bpe(["ab ab"], TokenizerConfig(
+      vocab_size=262, special_tokens=(
+          "<|endoftext|>", "<|pad|>", "<|system|>", "<|user|>",
+          "<|assistant|>", "<|end|>")))
+  assert not can_call_tools(before)
 
 
 @pytest.mark.parametrize("template", [JINJA_TEMPLATE, PLAIN_JINJA_TEMPLATE])
