@@ -18,8 +18,8 @@ def get_config() -> ThinkConfig:
                         max_seq_len=256, qk_norm="head", init_std=0.08,
                         scan_layers=False),
       recipe=SftConfig(
-          num_steps=600, batch_size=8, seq_len=256, eval_every=200,
+          num_steps=300, batch_size=8, seq_len=256, eval_every=100,
           optimizer=OptimizerConfig(name="muon", learning_rate=1e-2,
                                     schedule="wsd", decay_fraction=0.4,
                                     warmup_steps=20, weight_decay=0.01),
-          checkpoint=CheckpointConfig(every=300)))
+          checkpoint=CheckpointConfig(every=150)))

@@ -30,6 +30,7 @@ from llm_jax.config_parts import (  # noqa: F401 - handed on
     TextConfig, TokenizerConfig, require, require_choice, setting)
 from llm_jax.config_probes import (  # noqa: F401 - handed on
     ProbeBaseModelConfig, RepeatDocumentsConfig)
+from llm_jax.config_psychology import PsychologyConfig
 from llm_jax.config_scaling import CompileForTpuConfig  # noqa: F401 - too
 from llm_jax.config_scaling_laws import (  # noqa: F401 - handed on
     ScalingLawsConfig)
@@ -183,7 +184,11 @@ class EvaluateConfig:
   """experiments/evaluate.py"""
   checkpoint: str = setting("", "run directory, Hugging Face folder or "
                             "organisation/name, .gguf file, or a named model")
-  suite: str = setting("all", "all | bits_per_byte | sums")
+  suite: str = setting("all", "all (of the next two) | bits_per_byte | sums | "
+                       "psychology")
+  psychology: PsychologyConfig = setting(PsychologyConfig(), "that suite")
+  baseline: str = setting("", "psychology: a model to compare with, or the "
+                          ".json that an earlier evaluation of it wrote")
   data: TextConfig = setting(TextConfig(), "text for bits per byte")
   problems: RlDataConfig = setting(RlDataConfig(), "problems with answers")
   sampling: SamplingConfig = setting(SamplingConfig(), "of generative suites")
@@ -194,8 +199,12 @@ class EvaluateConfig:
 
   def validate(self) -> None:
     """Raises `ConfigError` at the first setting that cannot work."""
-    require_choice("suite", self.suite, ("all", "bits_per_byte", "sums"))
+    require_choice("suite", self.suite, ("all", "bits_per_byte", "sums",
+                                         "psychology"))
+    require(not self.baseline or self.suite == "psychology", "baseline is for "
+            f"--suite=psychology, not {self.suite}; leave it out.")
     self.data.validate()
+    self.psychology.validate()
     self.sampling.validate()
     for name in ("batch_size", "seq_len"):
       require(getattr(self, name) > 0,

@@ -12,6 +12,7 @@ import re
 from collections.abc import Iterable, Iterator, Sequence
 
 from llm_jax.config import ConfigError, require
+from llm_jax.data import article_facts as article_statements
 from llm_jax.data import biographies
 from llm_jax.data import files as files_lib
 from llm_jax.data.attributes import ATTRIBUTES
@@ -28,6 +29,9 @@ _COLUMNS = tuple(
         "answer+group+attribute+name+response+cloze",
         "answer+group+attribute+name", "answer+group", "answer", "group")
     for question in ("question", "prompt"))
+_STATED = {"capital": ("What is the capital of {}?", "The capital of {} is"),
+           "nationality": ("Of which nationality was {}?",
+                           "By nationality, {} was")}
 _SENTENCE_CHARACTERS = (40, 240)
 
 
@@ -103,8 +107,15 @@ def people_facts(people: biographies.People, seed: int = 0,
 
 
 def article_facts(articles: Iterable[Article]) -> Iterator[Fact]:
-  """Questions on introductions of Wikipedia: a person's year of birth, and
-  what each thing is, which its short description answers."""
+  """Questions on introductions of Wikipedia: what each thing is, which its
+  short description answers, a person's year of birth and nationality, and
+  capitals."""
+  articles = list(articles)
+  for stated in article_statements.article_facts(articles):
+    question, cloze = _STATED[stated.attribute]
+    yield Fact(question.format(stated.subject), stated.value,
+               attribute=stated.attribute, name=stated.subject,
+               cloze=cloze.format(stated.subject))
   for article in articles:
     who, verb, subject = article_question(article)
     born = re.search(r"born (?:[^();.]{0,40}\D)?(\d{3,4})\b|"

@@ -200,11 +200,15 @@ def test_records_that_are_no_facts(tmp_path, record, sentence):
 
 
 def test_facts_of_articles():
-  ada, volcano = article_facts([
+  paris, ada, volcano = article_facts([
       Article("Ada Lovelace", "Augusta Ada King (10 December 1815 – 27 "
               "November 1852) was a mathematician. She wrote.", "", "People"),
+      Article("Paris", "Paris is the capital of France. It is old.", "",
+              "Geography"),
       Article("Volcano", "A volcano is a rupture in the crust. It erupts.",
               "rupture in the crust of a planet", "Geography")])
+  assert (paris.question, paris.answer, paris.cloze) == (
+      "What is the capital of France?", "Paris", "The capital of France is")
   assert ada.answer == "1815" and ada.attribute == "birth_year"
   assert ada.question == "In which year was Ada Lovelace born?"
   assert volcano.question == "What is a volcano?"
