@@ -13,8 +13,8 @@ from __future__ import annotations
 import dataclasses
 
 from llm_jax.config_chat import (  # noqa: F401 - handed on
-    BiographiesConfig, MakeBiographiesConfig, SyntheticChatConfig,
-    WriterConfig)
+    BiographiesConfig, MakeBiographiesConfig, MakeConversationsConfig,
+    SyntheticChatConfig, WriterConfig)
 from llm_jax.config_conversations import (  # noqa: F401 - handed on
     SftDataConfig, ViewConversationsConfig)
 from llm_jax.config_curate import (  # noqa: F401 - handed on

@@ -8,12 +8,12 @@ from __future__ import annotations
 import dataclasses
 
 from llm_jax.config_parts import require, setting
+from llm_jax.config_tools import ToolsConfig
 
 CHAT_KINDS = ("identity", "articles", "counting", "sums", "identity_variants",
               "facts", "refusals", "spelling", "arithmetic",
               "arithmetic_steps", "arithmetic_answer_first", "tool_python",
               "tool_search", "multi_turn", "wikipedia_facts")
-TOOL_KINDS = {"tool_python": ("python",), "tool_search": ("search", "open")}
 TOOL_KINDS = {"tool_python": ("python",), "tool_search": ("search", "open")}
 
 
@@ -150,3 +150,33 @@ class WriterConfig:
             f"{self.temperature}; it cannot be negative.")
     require(self.concurrency > 0, f"writer.concurrency is {self.concurrency}; "
             "it must be positive.")
+
+
+@dataclasses.dataclass(frozen=True)
+class MakeConversationsConfig:
+  """experiments/make_conversations.py"""
+  synthetic: SyntheticChatConfig = setting(
+      SyntheticChatConfig(people="runs/biographies"), "how many of each kind")
+  tools: ToolsConfig = setting(
+      ToolsConfig(names=("python", "search"),
+                  corpus="runs/biographies/search.jsonl"), "what is called")
+  writer: WriterConfig = setting(WriterConfig(), "who rephrases")
+  tokenizer: str = setting("", "tokenizer to measure with; empty: nothing is "
+                           "too long")
+  seq_len: int = setting(256, "tokens of a conversation at most")
+  output: str = setting("runs/conversations", "directory for train/, "
+                        "validation/ and manifest.json")
+  seed: int = setting(0, "which ones")
+
+  def validate(self) -> None:
+    """Raises `ConfigError` at the first setting that cannot work."""
+    for part in (self.synthetic, self.tools, self.writer):
+      part.validate()
+    for kind, names in TOOL_KINDS.items():
+      name = names[0]
+      require(not getattr(self.synthetic, kind) or name in self.tools.names,
+              f"synthetic.{kind} needs the tool {name}; add it to "
+              "--tools.names.")
+    require(self.seq_len > 0, f"seq_len is {self.seq_len}; it must be "
+            "positive.")
+    require(bool(self.output), "output is empty; give a directory.")
