@@ -4,6 +4,8 @@ import concurrent.futures
 import os
 import pathlib
 import re
+import subprocess
+import sys
 import threading
 import time
 
@@ -15,6 +17,7 @@ from llm_jax.config_tools import ProgramLimits
 from llm_jax.inference.sandbox.monty import MontySandbox
 from llm_jax.inference.sandbox.process import LAYERS, ProcessSandbox
 
+ROOT = pathlib.Path(__file__).parents[3]
 LIMITS = ProgramLimits(seconds=0.5, memory_mb=64, output_characters=500,
                        recursion=200)
 # Above `seconds`: of starting and ending, on a machine that does much else.
@@ -76,10 +79,7 @@ def withstand(sandbox, name, canaries, quiet):
   assert len(result.error) < 600 and "\n" not in result.error
   if name not in quiet:
     assert result.error
-  deadline = time.monotonic() + SLACK_S
-  while jails() - before:  # nothing goes on behind its end
-    assert time.monotonic() < deadline
-    time.sleep(0.01)
+  assert within(SLACK_S, lambda: not jails() - before)  # nothing goes on
 
 
 def test_there_are_enough_of_them():
@@ -199,6 +199,36 @@ def test_nothing_is_left_open():
   if children.exists():
     for pid in children.read_text().split():
       assert b"jail" not in pathlib.Path(f"/proc/{pid}/cmdline").read_bytes()
+
+
+def test_nothing_outlives_a_parent_that_is_killed():
+  if "namespaces" not in SANDBOXES["process"].held["files"]:
+    pytest.skip("this machine gives no namespaces")
+  before = jails()
+  code = ("from llm_jax.config_tools import ProgramLimits\n"
+          "from llm_jax.inference.sandbox.process import ProcessSandbox\n"
+          "ProcessSandbox().run('import time\\ntime.sleep(600)', "
+          "ProgramLimits(seconds=600))")
+  parent = subprocess.Popen([sys.executable, "-c", code], cwd=ROOT)
+  try:
+    # The one that waits outside of its namespace, and the program within.
+    assert within(SLACK_S, lambda: len(jails() - before) == 2)
+    time.sleep(0.2)  # past the trial that comes first
+    assert within(SLACK_S, lambda: len(jails() - before) == 2)
+  finally:
+    parent.kill()
+    parent.wait()
+  assert within(SLACK_S, lambda: not jails() - before)
+
+
+def within(seconds, condition):
+  """Whether something becomes so in this time."""
+  deadline = time.monotonic() + seconds
+  while not condition():
+    if time.monotonic() > deadline:
+      return False
+    time.sleep(0.01)
+  return True
 
 
 def test_a_parent_that_was_stopped_waits_on(monkeypatch):
