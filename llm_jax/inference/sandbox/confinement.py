@@ -150,7 +150,8 @@ def restrict_files(readable: Sequence[str]) -> None:
       continue
     _allow(rules, path, _READ_DIR)  # the import system lists it
     for entry in os.scandir(path):
-      if entry.name not in _LEFT_OUT:
+      # Links of the library may lead to what is not there any more.
+      if entry.name not in _LEFT_OUT and os.path.exists(entry.path):
         _allow(rules, entry.path, _READ_FILE | _READ_DIR if entry.is_dir()
                else _READ_FILE)
   forgo_privileges()
