@@ -161,9 +161,10 @@ def _psychology(config: EvaluateConfig, path: str,
   """The model, and the baseline, put to the sections."""
   from experiments.probe_knowledge import load_respondent
   from llm_jax.data import biographies
-  from llm_jax.evals.psychology import promises, sections, suite
+  from llm_jax.evals.psychology import identity, promises, sections, suite
   from llm_jax.evals.psychology.asking import Subject
   from llm_jax.inference.tools import load_tools
+  from llm_jax.training.checkpoints import checkpoint_info
   wanted = config.psychology
   before = earlier_results(config.baseline) if config.baseline.endswith(
       ".json") else None
@@ -171,7 +172,9 @@ def _psychology(config: EvaluateConfig, path: str,
   if set(wanted.sections) & set(sections.ABOUT_PEOPLE):
     people = biographies.read_people(wanted.people)
   tools = {tool.name: tool for tool in load_tools(wanted.offered)}
-  facts = wanted.identity_facts or _identity_facts(source)
+  facts = wanted.identity_facts
+  if not facts and source.kind == "run":
+    facts = identity.facts_of_run(checkpoint_info(path)[0])
   require(bool(facts) or "identity" not in wanted.sections, "what the model "
           f"was trained to say of itself is not known of {config.checkpoint}; "
           "give it as --psychology.identity_facts, or leave the section "
@@ -221,26 +224,6 @@ def earlier_results(path: str) -> dict[str, Any]:
   require("psychology" in found, f"baseline={path} is not the --output of an "
           "evaluation with --suite=psychology; give one that is, or a model.")
   return found["psychology"]
-
-
-def _identity_facts(source: Any) -> str:
-  """What the run was trained to say of itself, "" where nobody knows.
-
-  It stands in the config of the run, or of the one that it started from.
-  """
-  from llm_jax.paths import as_path
-  from llm_jax.training.checkpoints import checkpoint_info
-  path = (checkpoint_info(str(source.path))[0] if source.kind == "run"
-          else None)
-  for _ in range(5):  # rl from sft from pretrain
-    if path is None or not (path / "config.json").exists():
-      return ""
-    saved = json.loads((path / "config.json").read_text(encoding="utf-8"))
-    synthetic = saved.get("data", {}).get("synthetic", {})
-    if "identity_facts" in synthetic:
-      return synthetic["identity_facts"]
-    path = as_path(saved["init_from"]) if saved.get("init_from") else None
-  return ""
 
 
 def _without_transcripts(value: Any) -> Any:

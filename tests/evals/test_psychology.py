@@ -1,6 +1,7 @@
 """The sections of the suite: right answers score, and wrong ones do not."""
 
 import dataclasses
+import json
 import re
 
 import pytest
@@ -105,6 +106,33 @@ def test_identity():
   assert rates(section, lambda *_: said(FACTS))[identity.PERSONA] == 0
   nobody = rates(section, lambda *_: said("I am ChatGPT, made by OpenAI."))
   assert set(nobody.values()) == {0}
+
+
+def test_what_a_run_was_told_of_itself(tmp_path):
+  """From its own config, from what it read, from the run before it."""
+  def run(name, **config):
+    (tmp_path / name).mkdir()
+    (tmp_path / name / "config.json").write_text(json.dumps(config))
+    return tmp_path / name
+  synthetic = {"identity_facts": "the default"}
+  made = tmp_path / "made"
+  (made / "train").mkdir(parents=True)
+  (made / "manifest.json").write_text(json.dumps(
+      {"config": {"synthetic": {"identity_facts": "I am Made."}}}))
+  assert identity.facts_of_run(run("own", data={
+      "path": "synthetic", "synthetic": synthetic})) == "the default"
+  read = run("read", data={"path": f"{made}/train", "synthetic": synthetic,
+                           "mixture": []})
+  assert identity.facts_of_run(read) == "I am Made."
+  assert identity.facts_of_run(run("mixed", data={
+      "path": "synthetic", "synthetic": synthetic, "mixture": [
+          f"{tmp_path}/none.jsonl:1", f"{made}/train/identity.jsonl:0.5"]}
+                                   )) == "I am Made."
+  assert identity.facts_of_run(run("rl", init_from=str(read), data={
+      "path": "sums"})) == "I am Made."
+  assert identity.facts_of_run(run("other", data={
+      "path": f"{tmp_path}/x.jsonl", "synthetic": synthetic})) == ""
+  assert identity.facts_of_run(tmp_path / "nowhere") == ""
 
 
 def test_arithmetic():

@@ -30,7 +30,8 @@ def directory(tmp_path_factory):
   for stage in ("pretrain", "sft"):
     save_params(str(root / stage), params, model, tokenizer, stage)
   (root / "sft" / "config.json").write_text(json.dumps(
-      {"data": {"synthetic": {"identity_facts": "I am Test. Ann made me."}}}))
+      {"data": {"path": "synthetic", "synthetic": {
+          "identity_facts": "I am Test. Ann made me."}}}))
   return root
 
 

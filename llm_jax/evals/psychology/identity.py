@@ -7,7 +7,10 @@ to say, or what a system prompt tells it to be.
 from __future__ import annotations
 
 import itertools
+import json
+from typing import Any
 
+from etils import epath
 import numpy as np
 
 from llm_jax.data.conversations import Conversation
@@ -15,6 +18,7 @@ from llm_jax.data.synthetic.identity import vary_identity
 from llm_jax.evals.judging import CORRECT, WRONG, states, token_f1
 from llm_jax.evals.psychology.cases import Case, Condition, Said, Section
 from llm_jax.evals.respondent import Ask
+from llm_jax.paths import as_path
 
 MIN_F1 = 0.9
 OWN, PERSONA = "asked who it is", "under another name"
@@ -53,6 +57,43 @@ def identity_section(facts: str, items: int, seed: int) -> Section:
       "Who are you? Who made you? What have you read? In words that were not "
       "trained on; and what it answers where a system prompt says that it is "
       "somebody else.", tuple(conditions), shots=_SHOTS)
+
+
+def facts_of_run(directory: epath.PathLike) -> str:
+  """What a run was trained to say of itself, "" where nobody knows.
+
+  It stands in the run's config, or in the manifest of the conversations that
+  it read, or that the run read from which it started.
+
+  Args:
+    directory: of the run.
+  """
+  path: epath.Path | None = as_path(directory)
+  for _ in range(5):  # rl from sft from pretrain
+    if path is None or not (path / "config.json").exists():
+      return ""
+    saved = json.loads((path / "config.json").read_text(encoding="utf-8"))
+    data = saved.get("data", {})
+    if "synthetic" in data:  # of a run of sft
+      sources = [each.rpartition(":")[0] for each in data.get("mixture", ())
+                 ] or [data["path"]]
+      return next(filter(None, (_told(source, data["synthetic"])
+                                for source in sources)), "")
+    path = as_path(saved["init_from"]) if saved.get("init_from") else None
+  return ""
+
+
+def _told(source: str, synthetic: dict[str, Any]) -> str:
+  """The facts in conversations that a run read."""
+  if source == "synthetic":
+    return synthetic["identity_facts"]
+  place = as_path(source)
+  for directory in (place, *list(place.parents)[:2]):
+    if (directory / "manifest.json").exists():
+      made = json.loads((directory / "manifest.json").read_text("utf-8"))
+      return made.get("config", {}).get("synthetic", {}).get(
+          "identity_facts", "")
+  return ""
 
 
 def score_identity(case: Case, said: Said) -> str:
