@@ -17,6 +17,7 @@ from collections.abc import Sequence
 
 from llm_jax.data import biographies
 from llm_jax.data.attributes import with_article
+from llm_jax.data.synthetic.arithmetic import side_of_problem
 from llm_jax.evals.judging import (
     CORRECT, WRONG, final_number, judge, numbers)
 from llm_jax.evals.psychology.cases import Case, Condition, Said, Section
@@ -124,16 +125,25 @@ def _decimals(number: int, seed: int, longer_is_smaller: bool) -> list[Case]:
 
 
 def _sums(number: int, digits: int, seed: int) -> list[Case]:
-  rng = random.Random(f"sums of {digits} {seed}")
   low, high = (10 ** (digits - 1), 10 ** digits) if digits > 1 else (1, 10)
-  pairs = [(rng.randrange(low, high), rng.randrange(low, high))
-           for _ in range(number)]
-  return [Case(Ask(f"What is {a} + {b}?"), str(a + b)) for a, b in pairs]
+  return [Case(Ask(f"What is {a} + {b}?"), str(a + b))
+          for a, b in _pairs(number, "+", low, high, seed)]
 
 
 def _products(number: int, digits: int, seed: int) -> list[Case]:
-  rng = random.Random(f"products of {digits} {seed}")
-  low, high = 10 ** (digits - 1), 10 ** digits
-  pairs = [(rng.randrange(max(2, low), high), rng.randrange(max(2, low), high))
-           for _ in range(number)]
-  return [Case(Ask(f"What is {a} * {b}?"), str(a * b)) for a, b in pairs]
+  low, high = max(2, 10 ** (digits - 1)), 10 ** digits
+  return [Case(Ask(f"What is {a} * {b}?"), str(a * b))
+          for a, b in _pairs(number, "*", low, high, seed)]
+
+
+def _pairs(number: int, operation: str, low: int, high: int, seed: int
+           ) -> list[tuple[int, int]]:
+  """Pairs of numbers below `high`, none of which is trained on; of one digit
+  all, as there are too few to hold any out."""
+  rng = random.Random(f"{operation} {low} {seed}")
+  pairs: list[tuple[int, int]] = []
+  while len(pairs) < number:
+    a, b = rng.randrange(low, high), rng.randrange(low, high)
+    if high <= 10 or side_of_problem(f"{a} {operation} {b}") == "validation":
+      pairs.append((a, b))
+  return pairs
