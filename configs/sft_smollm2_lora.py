@@ -2,8 +2,9 @@
 
 Command:   python -m experiments.sft --config=configs/sft_smollm2_lora.py
 Hardware:  2 CPU cores, 6 GiB
-Time:      to be measured
-Expect:    to be measured
+Time:      15 minutes of processor time: seven to eight on both cores
+Expect:    validation loss 3.23 -> 1.52 (step 25) -> 1.47 nats a trained token;
+           of who it is 4.62 -> 0.02, of articles 2.53 -> 2.21; peak 5.7 GiB
 
 The model is `smollm2-135m` (`make models`), in its own chat template. What it
 is taught is made by procedure: who it is, and answers about Wikipedia's
