@@ -4,7 +4,7 @@ Command:   python -m experiments.tokenize_corpus \\
                --config=configs/laptop_people_tokens.py
 Hardware:  2 CPU cores
 Time:      half a minute
-Expect:    5 M tokens
+Expect:    4.8 M tokens
 """
 
 from llm_jax.config import TextConfig, TokenizeCorpusConfig

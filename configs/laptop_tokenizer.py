@@ -4,7 +4,7 @@ Command:   python -m experiments.train_tokenizer \\
                --config=configs/laptop_tokenizer.py
 Hardware:  2 CPU cores
 Time:      half a minute
-Expect:    TODO
+Expect:    4.0 bytes per token on held-out text
 """
 
 from llm_jax.config import TextConfig, TokenizerConfig, TrainTokenizerConfig

@@ -4,7 +4,7 @@ Command:   python -m experiments.tokenize_corpus \\
                --config=configs/laptop_wikipedia_tokens.py
 Hardware:  2 CPU cores
 Time:      some 10 s
-Expect:    1.7 M tokens
+Expect:    1.5 M tokens
 """
 
 from llm_jax.config import TextConfig, TokenizeCorpusConfig

@@ -1,0 +1,29 @@
+"""Stage 7 of the laptop's assistant: conversations of every kind.
+
+Command:   python -m experiments.make_conversations \\
+               --config=configs/laptop_conversations.py
+Hardware:  2 CPU cores
+Time:      a minute
+Expect:    47,800 conversations of 2.9 M tokens, 1.4 M of them trained
+"""
+
+from llm_jax.config import (
+    MakeConversationsConfig, SyntheticChatConfig, ToolsConfig)
+
+
+def get_config() -> MakeConversationsConfig:
+  """Who it is, what it knows and does not, letters, numbers and tools."""
+  return MakeConversationsConfig(
+      synthetic=SyntheticChatConfig(
+          identity=800, identity_variants=1500, articles=0, sums=0,
+          facts=6000, refusals=6000, spelling=4000, counting=6000,
+          arithmetic=1500, arithmetic_steps=4000, arithmetic_answer_first=4000,
+          tool_python=6000, tool_search=6000, multi_turn=2000,
+          people="runs/laptop/people", validation=128,
+          identity_facts="I am llm_jax laptop, a small language model made by "
+          "you with the llm_jax codebase. I was trained on texts about people "
+          "who never lived and on English Wikipedia introductions."),
+      tools=ToolsConfig(names=("python", "search"),
+                        corpus="runs/laptop/people/search.jsonl"),
+      tokenizer="runs/laptop/tokenizer", seq_len=256,
+      output="runs/laptop/conversations")
