@@ -53,7 +53,8 @@ PLAIN = [
     "xxhash>=3.5,<4",  # 4 refuses the strings that MinHash gives it
 ]
 
-TOOLS = ["pydantic-monty>=1.4.0", "bm25s>=0.3.16"]
+# Names of its limits have changed from version to version.
+TOOLS = ["pydantic-monty>=1.4.0,<1.5", "bm25s>=0.3.16"]
 
 # Bounds of the extras are versions that were tried; the accelerators' are
 # those of jax itself, and were not.
