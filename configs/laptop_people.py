@@ -1,6 +1,7 @@
 """Stage 1 of the laptop's assistant: people who never lived, and texts on them.
 
-Command:   python -m experiments.make_biographies --config=configs/laptop_people.py
+Command:   python -m experiments.make_biographies \\
+               --config=configs/laptop_people.py
 Hardware:  2 CPU cores
 Time:      half a minute
 Expect:    106,250 documents of 19.6 M characters; names tell nothing (an area

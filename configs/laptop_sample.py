@@ -1,6 +1,7 @@
 """Stage 2 of the laptop's assistant: Wikipedia's text for the vocabulary.
 
-Command:   python -m experiments.repeat_documents --config=configs/laptop_sample.py
+Command:   python -m experiments.repeat_documents \\
+               --config=configs/laptop_sample.py
 Hardware:  2 CPU cores
 Time:      a second
 Expect:    5,500 documents of 2.2 M characters
