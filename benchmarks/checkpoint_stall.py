@@ -97,7 +97,8 @@ def run(num_steps: int, repeats: int, directory: str) -> dict[str, Any]:
   """Measures, and returns the record."""
   import jax
   from llm_jax.config import CheckpointConfig
-  from llm_jax.training.checkpoints import CHECKPOINTS, Checkpointer
+  from llm_jax.training.checkpoints import Checkpointer
+  from llm_jax.training.saved_models import CHECKPOINTS
   training = make_training()
   saver = Checkpointer(directory, CheckpointConfig(keep=1), training.model,
                        "pretrain")

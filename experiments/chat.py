@@ -52,7 +52,7 @@ class Model:
     from llm_jax.model.quantization import quantize_weights
     from llm_jax.model.transformer import unstack_layers
     from llm_jax.tokenizer.chat import can_chat
-    from llm_jax.training.checkpoints import checkpoint_info
+    from llm_jax.training.saved_models import checkpoint_info
     from llm_jax.workdir import enable_compilation_cache
     # Orbax warns that what is read is read only; nobody who talks needs that.
     logging.set_verbosity(logging.ERROR)

@@ -68,7 +68,7 @@ def _convert_adapter(config: ConvertConfig) -> dict[str, Any]:
   """Writes what a LoRA run trained, and nothing of the model."""
   from llm_jax.convert import peft, pretrained
   from llm_jax.model.lora import count_lora
-  from llm_jax.training.checkpoints import load_adapter
+  from llm_jax.training.saved_models import load_adapter
   start = time.monotonic()
   adapter, about, model = load_adapter(config.source)
   output = pretrained.check_output(config.output)

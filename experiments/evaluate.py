@@ -52,7 +52,7 @@ def run(config: EvaluateConfig) -> dict[str, Any]:
           "not end in .json; the page beside it has the same name and .html.")
   from llm_jax.convert import pretrained
   from llm_jax.paths import as_path
-  from llm_jax.training.checkpoints import checkpoint_info
+  from llm_jax.training.saved_models import checkpoint_info
   from llm_jax.workdir import enable_compilation_cache
   start = time.monotonic()
   results: dict[str, Any] = {"checkpoint": config.checkpoint}
@@ -164,7 +164,7 @@ def _psychology(config: EvaluateConfig, path: str,
   from llm_jax.evals.psychology import identity, promises, sections, suite
   from llm_jax.evals.psychology.asking import Subject
   from llm_jax.inference.tools import load_tools
-  from llm_jax.training.checkpoints import checkpoint_info
+  from llm_jax.training.saved_models import checkpoint_info
   wanted = config.psychology
   before = earlier_results(config.baseline) if config.baseline.endswith(
       ".json") else None

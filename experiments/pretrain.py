@@ -61,12 +61,13 @@ def run(config: PretrainConfig) -> dict[str, Any]:
   from llm_jax.model.params import count_params
   from llm_jax.sharding import global_batch, make_mesh, process_rows
   from llm_jax.training import results, startup
-  from llm_jax.training.checkpoints import Checkpointer, keep_tokenizer
+  from llm_jax.training.checkpoints import Checkpointer
   from llm_jax.training.losses import language_model_loss
   from llm_jax.training.memory_errors import (
       check_memory, told_out_of_memory)
   from llm_jax.training.optimizers import make_optimizer, make_schedule
   from llm_jax.training.preemption import Preempted, StopSignals
+  from llm_jax.training.saved_models import keep_tokenizer
   from llm_jax.training.step_guard import StepGuard
   from llm_jax.training.train_step import train_step
 

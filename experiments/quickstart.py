@@ -198,7 +198,7 @@ def _report(config: QuickstartConfig, model: Any, tokenizer: dict,
   from llm_jax.inference.completions import complete
   from llm_jax.model.params import param_table
   from llm_jax.rl.environments.loading import load_environment
-  from llm_jax.training.checkpoints import load_params
+  from llm_jax.training.saved_models import load_params
 
   base_model, sft_model, rl_model, control_model = (
       load_params(path) for path in (

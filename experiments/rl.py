@@ -38,12 +38,12 @@ def run(config: RlConfig) -> dict[str, Any]:
   from llm_jax.sharding import global_batch, make_mesh
   from llm_jax.tokenizer.loading import load_tokenizer
   from llm_jax.training import results, startup
-  from llm_jax.training.checkpoints import (
-      TOKENIZER, Checkpointer, checkpoint_info, keep_tokenizer,
-      load_params)
+  from llm_jax.training.checkpoints import Checkpointer
   from llm_jax.training.memory_errors import told_out_of_memory
   from llm_jax.training.optimizers import make_optimizer, make_schedule
   from llm_jax.training.preemption import Preempted, StopSignals
+  from llm_jax.training.saved_models import (
+      TOKENIZER, checkpoint_info, keep_tokenizer, load_params)
   from llm_jax.training.step_guard import StepGuard
   from llm_jax.training.train_step import train_step
 

@@ -81,13 +81,14 @@ def run(config: SftConfig) -> dict[str, Any]:
   from llm_jax.tokenizer.chat import use_template
   from llm_jax.tokenizer.loading import load_tokenizer
   from llm_jax.training import adapters, results, startup
-  from llm_jax.training.checkpoints import (
-      TOKENIZER, Checkpointer, checkpoint_info, keep_tokenizer)
+  from llm_jax.training.checkpoints import Checkpointer
   from llm_jax.training.losses import language_model_loss
   from llm_jax.training.memory_errors import (
       check_memory, told_out_of_memory)
   from llm_jax.training.optimizers import make_optimizer, make_schedule
   from llm_jax.training.preemption import Preempted, StopSignals
+  from llm_jax.training.saved_models import (
+      TOKENIZER, checkpoint_info, keep_tokenizer)
   from llm_jax.training.step_guard import StepGuard
   from llm_jax.training.train_step import train_step
 

@@ -82,7 +82,7 @@ def make_untrained(config: ThinkConfig) -> str:
   from llm_jax.model.params import init_params
   from llm_jax.paths import as_path
   from llm_jax.tokenizer.bpe import train_bpe
-  from llm_jax.training.checkpoints import saved_steps, save_params
+  from llm_jax.training.saved_models import saved_steps, save_params
   directory = f"{config.workdir}/untrained"
   if saved_steps(as_path(directory)):
     return directory

@@ -25,7 +25,7 @@ from llm_jax.model.lora import merge
 from llm_jax.model.params import Params, is_spec, param_specs
 from llm_jax.tokenizer.chat import has_own_template
 from llm_jax.tokenizer.protocol import Tokenizer
-from llm_jax.training.checkpoints import (
+from llm_jax.training.saved_models import (
     CHECKPOINTS, checkpoint_info, load_params, save_params)
 
 FORMATS = ("hf", "gguf", "orbax")

@@ -2,7 +2,7 @@
 
 A run with `lora.rank` saves its adapter alone and remembers the model that the
 adapter belongs to: the run's directory and the step of its checkpoint. To load
-such a run (`checkpoints.load_params`) is to load that model and merge the
+such a run (`saved_models.load_params`) is to load that model and merge the
 adapter into it, so that whoever reads a checkpoint need not know of LoRA; and
 the model may be an adapter's run itself.
 """

@@ -12,6 +12,9 @@ import dataclasses
 from collections.abc import Mapping
 from typing import Any
 
+import jax
+from jax.sharding import NamedSharding, PartitionSpec
+
 from llm_jax.config import ModelConfig, require
 from llm_jax.config_tree import to_dict
 from llm_jax.training.train_step import TrainState
@@ -87,3 +90,20 @@ def _without_dispatch(model: dict[str, Any]) -> dict[str, Any]:
   """How tokens reach their experts is not what the experts are."""
   return {**model, "moe": {name: value for name, value in model["moe"].items()
                            if name not in ("dispatch", "capacity_factor")}}
+
+
+def abstract_on_mesh(make: Any, specs: Any) -> Any:
+  """Shapes, dtypes and shardings on the ambient mesh of what `make()` gives.
+
+  Args:
+    make: a function without arguments; it is not run.
+    specs: a tree of `PartitionSpec` like its result.
+  """
+  mesh = jax.sharding.get_mesh()
+
+  def leaf(x, spec):
+    sharding = (jax.sharding.SingleDeviceSharding(jax.devices()[0])
+                if mesh.empty else NamedSharding(mesh, spec))
+    return jax.ShapeDtypeStruct(x.shape, x.dtype, sharding=sharding)
+  return jax.tree.map(leaf, jax.eval_shape(make), specs,
+                      is_leaf=lambda x: isinstance(x, PartitionSpec))

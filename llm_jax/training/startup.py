@@ -19,10 +19,11 @@ from llm_jax.sharding import (
     check_batch, check_context, check_params, check_rules)
 from llm_jax.paths import as_path
 from llm_jax.training.adapters import Adapter
-from llm_jax.training.checkpoints import (
-    CHECKPOINTS, Checkpointer, check_architecture, checkpoint_info, load_params,
-    saved_steps)
+from llm_jax.training.checkpoints import Checkpointer
 from llm_jax.training.optimizers import check_factors
+from llm_jax.training.saved_models import (
+    CHECKPOINTS, check_architecture, checkpoint_info, load_params,
+    saved_steps)
 from llm_jax.training.train_step import (
     TrainState, fresh_state, init_train_state, state_shardings)
 

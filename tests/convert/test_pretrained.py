@@ -12,7 +12,7 @@ from llm_jax.config import ConfigError
 from llm_jax.convert import load_pretrained, pretrained, save_pretrained
 from llm_jax.model.params import param_specs
 from llm_jax.model.transformer import unstack_layers
-from llm_jax.training.checkpoints import checkpoint_info, load_params
+from llm_jax.training.saved_models import checkpoint_info, load_params
 import tiny_checkpoints as tiny
 
 NAMES = ("llama", "gpt2", "gemma3", "deepseek_v3", "qwen3_moe")

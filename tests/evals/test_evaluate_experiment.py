@@ -21,7 +21,8 @@ from llm_jax.data.documents import Document
 from llm_jax.data.shard_writer import write_shards
 from llm_jax.model.params import init_params
 from llm_jax.tokenizer.bpe import train_bpe
-from llm_jax.training.checkpoints import TOKENIZER, Checkpointer
+from llm_jax.training.checkpoints import Checkpointer
+from llm_jax.training.saved_models import TOKENIZER
 from llm_jax.training.train_step import TrainState
 
 TEXTS = [f"What is {i} of them?" for i in range(40)]

@@ -14,7 +14,7 @@ from llm_jax.config import (
 from llm_jax.config_psychology import SECTIONS
 from llm_jax.model.params import init_params
 from llm_jax.tokenizer.bpe import train_bpe
-from llm_jax.training.checkpoints import save_params
+from llm_jax.training.saved_models import save_params
 
 
 @pytest.fixture(scope="module")

@@ -11,7 +11,6 @@ off. With "term 6" it sends itself SIGTERM once step 6 has been dispatched.
 
 import importlib
 import json
-import os
 import pathlib
 import signal
 import sys
@@ -28,7 +27,7 @@ CONFIGS = {"pretrain": config.PretrainConfig, "sft": config.SftConfig,
 
 def kill_self(number: int = signal.SIGKILL) -> None:
   """As `kill -9`."""
-  os.kill(os.getpid(), number)
+  signal.raise_signal(number)
 
 
 def kill_when(event: str, number: int, workdir: str) -> None:

@@ -6,7 +6,6 @@ counts as damage is in tests/training/test_integrity.py.
 
 import contextlib
 import json
-import os
 import resource
 import shutil
 import signal
@@ -81,7 +80,7 @@ def begun(flags, command, at_step, tmp_path, tmp_path_factory):
   """A copy of a run that was stopped at step 5: saved are 2, 4 and 5."""
   first = tmp_path_factory.getbasetemp() / "begun"
   if not first.exists():
-    at_step({5: lambda: os.kill(os.getpid(), signal.SIGTERM)})
+    at_step({5: lambda: signal.raise_signal(signal.SIGTERM)})
     code, _, err = command(pretrain, *flags, f"--workdir={first}")
     assert code == 75, err
     at_step({})

@@ -4,7 +4,6 @@ The test of two processes, which must agree on the step, is in test_survival.py.
 """
 
 import json
-import os
 import signal
 
 import pytest
@@ -32,7 +31,7 @@ def send_at(monkeypatch):
       log(self, step, metrics)
       if step == at:
         for number in signals:
-          os.kill(os.getpid(), number)
+          signal.raise_signal(number)
     monkeypatch.setattr(MetricLogger, "log", log_and_send)
   yield arrange
   assert signal.getsignal(signal.SIGTERM) == before
@@ -112,9 +111,9 @@ def test_at_the_last_step_it_simply_ends(command, data, base, send_at,
 def test_the_second_interrupt_is_not_waited_for():
   with pytest.raises(KeyboardInterrupt):
     with preemption.StopSignals() as signals:
-      os.kill(os.getpid(), signal.SIGINT)
+      signal.raise_signal(signal.SIGINT)
       assert signals.stop_after(1)
-      os.kill(os.getpid(), signal.SIGINT)
+      signal.raise_signal(signal.SIGINT)
       pytest.fail("not reached")
   assert signal.getsignal(signal.SIGINT) == signal.default_int_handler
 

@@ -10,7 +10,7 @@ from experiments import probe_knowledge
 from llm_jax.config import ModelConfig, TokenizerConfig
 from llm_jax.model.params import init_params
 from llm_jax.tokenizer.bpe import train_bpe
-from llm_jax.training.checkpoints import save_params
+from llm_jax.training.saved_models import save_params
 
 QUESTIONS = [f"What is the number of person {i}?" for i in range(12)]
 

@@ -17,7 +17,7 @@ import pytest
 from llm_jax.config import TokenizerConfig
 from llm_jax.metrics import TIMINGS
 from llm_jax.tokenizer.bpe import train_bpe
-from llm_jax.training.checkpoints import load_params
+from llm_jax.training.saved_models import load_params
 
 ROOT = pathlib.Path(__file__).parents[2]
 pytestmark = pytest.mark.slow

@@ -23,9 +23,9 @@ from llm_jax.model.lora import attach, count_lora
 from llm_jax.model.params import init_params
 from llm_jax.model.transformer import forward
 from llm_jax.tokenizer.bpe import train_bpe
-from llm_jax.training.checkpoints import (
-    Checkpointer, checkpoint_info, load_params)
+from llm_jax.training.checkpoints import Checkpointer
 from llm_jax.training.optimizers import make_optimizer
+from llm_jax.training.saved_models import checkpoint_info, load_params
 from llm_jax.training.train_step import TrainState
 from tiny_runs import WORDS, words, write_jsonl
 

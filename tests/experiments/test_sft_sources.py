@@ -16,7 +16,7 @@ from llm_jax.metric_writers import read_jsonl
 from llm_jax.model.params import init_params
 from llm_jax.tokenizer.bpe import train_bpe
 from llm_jax.tokenizer.chat import has_own_template
-from llm_jax.training.checkpoints import load_params
+from llm_jax.training.saved_models import load_params
 from tiny_runs import WORDS, words, write_jsonl
 
 pytestmark = pytest.mark.slow

@@ -18,7 +18,8 @@ from llm_jax.convert.gguf import save_gguf
 from llm_jax.convert.pretrained import load_pretrained
 from llm_jax.model.params import init_params
 from llm_jax.tokenizer.bpe import train_bpe
-from llm_jax.training.checkpoints import TOKENIZER, Checkpointer
+from llm_jax.training.checkpoints import Checkpointer
+from llm_jax.training.saved_models import TOKENIZER
 from llm_jax.training.train_step import TrainState
 
 

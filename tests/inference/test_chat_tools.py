@@ -8,7 +8,8 @@ from llm_jax.config import (
     ChatConfig, CheckpointConfig, ConfigError, TokenizerConfig, ToolsConfig)
 from llm_jax.convert.gguf import save_gguf
 from llm_jax.tokenizer.bpe import train_bpe
-from llm_jax.training.checkpoints import TOKENIZER, Checkpointer
+from llm_jax.training.checkpoints import Checkpointer
+from llm_jax.training.saved_models import TOKENIZER
 from llm_jax.training.train_step import TrainState
 from lookups import FOUND, LETTERS, look_tool, looked_up
 

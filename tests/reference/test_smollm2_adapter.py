@@ -18,7 +18,7 @@ from llm_jax.convert.named import resolve_named
 from llm_jax.convert.pretrained import load_pretrained, save_pretrained
 from llm_jax.model.transformer import forward
 from llm_jax.tokenizer import chat
-from llm_jax.training.checkpoints import load_params
+from llm_jax.training.saved_models import load_params
 
 torch = pytest.importorskip("torch")
 transformers = pytest.importorskip("transformers")

@@ -16,7 +16,7 @@ from llm_jax.config import (
     PretrainConfig, RopeScaling, TokenizerConfig)
 from llm_jax.sharding import make_mesh
 from llm_jax.tokenizer.bpe import train_bpe
-from llm_jax.training import checkpoints, startup
+from llm_jax.training import checkpoints, saved_models, startup
 from llm_jax.training.checkpoint_items import differences, reaching_as_far
 from llm_jax.training.losses import language_model_loss
 from llm_jax.training.optimizers import make_optimizer
@@ -145,23 +145,23 @@ def saved(tmp_path_factory):
   saver.save(4, state, {"next_batch": 4})
   saver.close()
   train_bpe(["some text " * 4], TokenizerConfig(vocab_size=264)).save(
-      directory / checkpoints.TOKENIZER)
+      directory / saved_models.TOKENIZER)
   return directory, state
 
 
 def test_load_params_needs_the_directory_only(saved):
   directory, state = saved
-  params, config, tokenizer = checkpoints.load_params(str(directory))
+  params, config, tokenizer = saved_models.load_params(str(directory))
   assert_identical(params, state.params)
   assert config == MODEL and tokenizer.vocab_size == 264
   for path in (directory / "checkpoints", directory / "checkpoints" / "4"):
-    again, _, _ = checkpoints.load_params(str(path))
+    again, _, _ = saved_models.load_params(str(path))
     assert_identical(again, params)
-  earlier, _, _ = checkpoints.load_params(str(directory / "checkpoints/2"))
+  earlier, _, _ = saved_models.load_params(str(directory / "checkpoints/2"))
   assert not np.array_equal(earlier["embed"]["tokens"],
                             params["embed"]["tokens"])
   with jax.set_mesh(make_mesh(MeshConfig(data=1, fsdp=8))):
-    split, _, _ = checkpoints.load_params(str(directory))
+    split, _, _ = saved_models.load_params(str(directory))
   assert_identical(on_host(split), on_host(params))
   assert split["embed"]["tokens"].addressable_shards[0].data.shape == (264, 2)
 
@@ -171,7 +171,7 @@ def test_items_are_as_documented(saved):
   step = directory / "checkpoints" / "4"
   assert {p.name for p in step.iterdir() if p.is_dir()} == {
       "params", "optimizer", "data", "loop", "config"}
-  _, number, info = checkpoints.checkpoint_info(str(directory))
+  _, number, info = saved_models.checkpoint_info(str(directory))
   assert number == 4 and info["stage"] == STAGE
   assert info["model"]["embed_dim"] == 16
   json.dumps(info)
@@ -253,9 +253,9 @@ def test_a_save_that_was_cut_short_is_not_seen(saved, tmp_path):
   part = run / "checkpoints" / "6.orbax-checkpoint-tmp-1234567890"
   shutil.copytree(run / "checkpoints" / "4", part)
   shutil.rmtree(part / "optimizer")
-  params, _, _ = checkpoints.load_params(str(run))
+  params, _, _ = saved_models.load_params(str(run))
   assert_identical(params, state.params)
-  assert checkpoints.checkpoint_info(str(run))[1] == 4
+  assert saved_models.checkpoint_info(str(run))[1] == 4
   again = checkpointer(run)
   assert again.latest_step() == 4
   restored, data, _ = again.restore(ADAMW)
@@ -263,7 +263,7 @@ def test_a_save_that_was_cut_short_is_not_seen(saved, tmp_path):
   # The step can be saved, though a part of it lies there.
   again.save(6, restored, {"next_batch": 6})
   again.close()
-  assert checkpoints.checkpoint_info(str(run))[1] == 6
+  assert saved_models.checkpoint_info(str(run))[1] == 6
 
 
 def test_only_the_newest_are_kept(tmp_path):
@@ -286,7 +286,7 @@ def test_no_checkpoint_is_told_in_a_sentence(saved, tmp_path):
                      (tmp_path, "no finished checkpoint"),
                      (directory / "checkpoints" / "3", "no such directory")):
     with pytest.raises(ConfigError, match=told) as error:
-      checkpoints.load_params(str(path))
+      saved_models.load_params(str(path))
     assert str(path) in str(error.value)
     assert "\n" not in str(error.value)
 

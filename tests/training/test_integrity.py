@@ -15,7 +15,7 @@ from llm_jax.config import (
     CheckpointConfig, ConfigError, ModelConfig, OptimizerConfig,
     PretrainConfig, TokenizerConfig)
 from llm_jax.tokenizer.bpe import train_bpe
-from llm_jax.training import checkpoints, integrity, startup
+from llm_jax.training import checkpoints, integrity, saved_models, startup
 from llm_jax.training.optimizers import make_optimizer
 from llm_jax.training.train_step import init_train_state
 
@@ -62,7 +62,7 @@ def whole(tmp_path_factory, state):
   save(saver, state, 2, 4)
   saver.close()
   train_bpe(["some text " * 4], TokenizerConfig(vocab_size=264)).save(
-      directory / checkpoints.TOKENIZER)
+      directory / saved_models.TOKENIZER)
   return directory
 
 
@@ -190,19 +190,21 @@ def test_where_all_are_damaged_nothing_is_lost(run):
 def test_loading_names_the_one_that_is_whole(run):
   flip(biggest(run / "checkpoints/4"))
   with pytest.raises(ConfigError) as error:
-    checkpoints.load_params(str(run))
+    saved_models.load_params(str(run))
   told = str(error.value)
   assert f"{run}/checkpoints/4 is damaged: bytes of params" in told
   assert f"{run}/checkpoints/2 is whole" in told
-  checkpoints.load_params(str(run / "checkpoints/2"))
+  saved_models.load_params(str(run / "checkpoints/2"))
   empty(run / "checkpoints/2/config/metadata")
   with pytest.raises(ConfigError, match="no other one there is whole"):
-    checkpoints.load_params(str(run))
+    saved_models.load_params(str(run))
 
 
 def test_the_optimizer_is_not_needed_for_loading(run):
+  before, _, _ = saved_models.load_params(str(run))
   shutil.rmtree(run / "checkpoints/4/optimizer")
-  checkpoints.load_params(str(run))
+  params, _, _ = saved_models.load_params(str(run))
+  jax.tree.map(np.testing.assert_array_equal, params, before)
 
 
 def test_a_checkpoint_without_a_record_is_taken(run):
