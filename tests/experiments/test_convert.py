@@ -30,7 +30,7 @@ def assert_same(a, b):
                load_pretrained(b)[0])
 
 
-def test_to_hugging_face_and_back_to_training(run, command, files, tmp_path):
+def test_to_hugging_face_and_back(run, command, tmp_path):
   code, told, errors = command(convert, f"--source={run}",
                                f"--output={tmp_path / 'hf'}")
   assert (code, errors) == (0, "")
@@ -41,6 +41,16 @@ def test_to_hugging_face_and_back_to_training(run, command, files, tmp_path):
                        f"--output={tmp_path / 'base'}", "--format=orbax")
   assert code == 0
   assert_same(run, tmp_path / "base")
+
+
+@pytest.mark.slow
+def test_what_came_back_is_trained(run, command, files, tmp_path):
+  for source, output, form in ((run, "hf", "hf"),
+                               (tmp_path / "hf", "base", "orbax")):
+    code, _, errors = command(convert, f"--source={source}",
+                              f"--output={tmp_path / output}",
+                              f"--format={form}")
+    assert code == 0, errors
   code, _, errors = command(
       sft, f"--init_from={tmp_path / 'base'}", f"--workdir={tmp_path / 'sft'}",
       f"--data.path={files / 'chats.jsonl'}", "--num_steps=1",
