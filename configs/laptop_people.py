@@ -4,14 +4,18 @@ Command:   python -m experiments.make_biographies \\
                --config=configs/laptop_people.py
 Hardware:  2 CPU cores
 Time:      half a minute
-Expect:    106,250 documents of 19.6 M characters; names tell nothing (an area
-           under the curve of 0.50)
+Expect:    106,250 documents of 19.6 M characters; names tell nothing (areas
+           under the curve of 0.50 and 0.47)
 """
 
 from llm_jax.config import BiographiesConfig, MakeBiographiesConfig
 
 
 def get_config() -> MakeBiographiesConfig:
-  """1,000 people with five facts, each in 100 sentences."""
-  return MakeBiographiesConfig(people=BiographiesConfig(),
+  """1,000 people with five facts, each in 100 sentences; many of nobody's names.
+
+  Finetuning refuses to tell of half of these, of each hardly more than once: of
+  few, it would learn the names by heart.
+  """
+  return MakeBiographiesConfig(people=BiographiesConfig(invented=24000),
                                output="runs/laptop/people")
