@@ -224,6 +224,9 @@ def _bpe_fields(tokenizer: BpeTokenizer | HuggingFaceTokenizer,
       for i, token in added.items()}, vocab_size)
   merges = [pair if isinstance(pair, str) else " ".join(pair)
             for pair in model["merges"]]
+  require(bool(merges), "the tokenizer has no merges (its tokens are single "
+          "bytes), and GGUF has no empty lists; export the model with "
+          "format=hf.")
   return {_KEY + "model": "gpt2", _KEY + "pre": pre, _KEY + "tokens": tokens,
           _KEY + "token_type": types, _KEY + "merges": merges,
           _WHOLE: json.dumps(contents, ensure_ascii=False)}

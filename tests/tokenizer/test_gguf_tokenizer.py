@@ -136,6 +136,15 @@ def test_more_tokens_than_rows_are_refused():
     tokenizer_fields(tokenizer, 299)
 
 
+def test_single_bytes_are_not_written():
+  trained = train_bpe(TEXTS, TokenizerConfig(vocab_size=300))
+  single = BpeTokenizer({token: i for token, i in trained.ranks.items()
+                         if len(token) == 1}, trained.special_tokens,
+                        trained.pattern)
+  with pytest.raises(ConfigError, match="no merges.*format=hf"):
+    tokenizer_fields(single, 300)
+
+
 # --- SentencePiece ------------------------------------------------------------
 
 
