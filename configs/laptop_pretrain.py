@@ -12,7 +12,7 @@ from llm_jax.config import (
 
 
 def get_config() -> PretrainConfig:
-  """One and a half passes over the people, most of one over Wikipedia."""
+  """One pass over the people, half of one over Wikipedia."""
   return PretrainConfig(
       data=PretrainDataConfig(mixture=(
           "runs/laptop/people_tokens:0.85",
@@ -22,7 +22,7 @@ def get_config() -> PretrainConfig:
                         max_seq_len=512, qk_norm="head", init_std=0.05,
                         scan_layers=False),
       workdir="runs/laptop/pretrain",
-      num_steps=2048, batch_size=16, seq_len=256, eval_every=256,
+      num_steps=1408, batch_size=16, seq_len=256, eval_every=256,
       eval_batches=8,
       optimizer=OptimizerConfig(name="muon", learning_rate=1e-2,
                                 schedule="wsd", decay_fraction=0.4,
