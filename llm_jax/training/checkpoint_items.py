@@ -9,7 +9,7 @@ run goes on, then lie with the optimiser.
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import jax
@@ -92,7 +92,7 @@ def _without_dispatch(model: dict[str, Any]) -> dict[str, Any]:
                            if name not in ("dispatch", "capacity_factor")}}
 
 
-def abstract_on_mesh(make: Any, specs: Any) -> Any:
+def abstract_on_mesh(make: Callable[[], Any], specs: Any) -> Any:
   """Shapes, dtypes and shardings on the ambient mesh of what `make()` gives.
 
   Args:

@@ -72,8 +72,9 @@ def test_a_hostile_setting_or_stage_does_nothing():
   funnel["stages"].insert(1, stage(NASTY, 20_123, 20_123, 412_300_000,
                                    412_300_000, counts={NASTY: 1}))
   funnel["run"]["packages"] = {NASTY: NASTY}
-  check_harmless(render_funnel(funnel))
-  check_harmless(funnel_section(funnel))
+  for page in (render_funnel(funnel), funnel_section(funnel)):
+    check_harmless(page)
+    assert "&lt;script&gt;" in page  # it is there, as text
 
 
 def test_the_numbers_are_those_of_the_funnel():
