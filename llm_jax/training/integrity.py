@@ -14,6 +14,7 @@ record, each reads a part of the files again, and all take the same decision.
 from __future__ import annotations
 
 import concurrent.futures
+import contextlib
 import errno
 import json
 import logging
@@ -178,7 +179,10 @@ def remove_partial(directory: epath.Path) -> None:
   if directory.is_dir():
     for path in directory.iterdir():
       if _PARTIAL in path.name:
-        path.rmtree(missing_ok=True)
+        # Of a save that failed, other files may still be written: it is then
+        # not empty, and left to the next call.
+        with contextlib.suppress(OSError):
+          path.rmtree(missing_ok=True)
 
 
 def why(error: BaseException) -> str:

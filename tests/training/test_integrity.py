@@ -4,9 +4,11 @@ Orbax itself does not notice a flipped bit in a tensor: docs/LOG.md.
 """
 
 import contextlib
+import os
 import resource
 import shutil
 
+from etils import epath
 import jax
 import numpy as np
 import pytest
@@ -250,6 +252,23 @@ def test_a_save_that_fails_is_told_and_tried_again(tmp_path, state, capsys):
 
 
 @failing_save
+def test_what_is_written_while_it_is_removed_is_left_for_later(
+    tmp_path, monkeypatch):
+  partial = tmp_path / "5.orbax-checkpoint-tmp"
+  partial.mkdir()
+  rmdir, late = os.rmdir, ["metadata"]
+
+  def write_and_remove(*args, **kwargs):
+    if late:
+      (partial / late.pop()).touch()
+    rmdir(*args, **kwargs)
+  monkeypatch.setattr(os, "rmdir", write_and_remove)
+  integrity.remove_partial(epath.Path(tmp_path))
+  assert partial.exists() and not late
+  integrity.remove_partial(epath.Path(tmp_path))
+  assert not partial.exists()
+
+
 def test_a_last_save_that_fails_is_an_error(tmp_path, state):
   saver = open_run(tmp_path)
   save(saver, state, 1)
