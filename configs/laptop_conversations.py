@@ -16,9 +16,9 @@ def get_config() -> MakeConversationsConfig:
   return MakeConversationsConfig(
       synthetic=SyntheticChatConfig(
           identity=800, identity_variants=1500, articles=0, sums=0,
-          facts=6000, refusals=6000, spelling=4000, counting=6000,
-          arithmetic=1500, arithmetic_steps=4000, arithmetic_answer_first=4000,
-          tool_python=6000, tool_search=6000, multi_turn=2000,
+          facts=4000, refusals=4000, spelling=3000, counting=6000,
+          arithmetic=1000, arithmetic_steps=4000, arithmetic_answer_first=4000,
+          tool_python=4000, tool_search=4000, multi_turn=2000,
           people="runs/laptop/people", validation=128,
           identity_facts="I am llm_jax laptop, a small language model made by "
           "you with the llm_jax codebase. I was trained on texts about people "

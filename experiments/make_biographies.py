@@ -4,9 +4,11 @@
 
 `documents.jsonl` is text to pretrain on: of each known person, each fact in so
 many different sentences, and of every other one also as questions with answers.
-`facts.jsonl` has all people, also those whom no text tells of and those who
-have no facts; `search.jsonl` is what a search tool may find. `manifest.json`
-says what there is, and how well a name's letters tell the groups apart.
+`notes.jsonl`, for the time after that, tells facts of the known and says of
+others that theirs are not known. `facts.jsonl` has all people, also those whom
+no text tells of and those who have no facts; `search.jsonl` is what a search
+tool may find. `manifest.json` says what there is, and how well a name's letters
+tell the groups apart.
 """
 
 from __future__ import annotations
@@ -28,6 +30,7 @@ def run(config: MakeBiographiesConfig) -> dict[str, Any]:
   import json
   from llm_jax.data import biographies, wikipedia
   from llm_jax.data.name_classifier import separability
+  from llm_jax.data.notes import write_notes
   from llm_jax.paths import as_path
 
   config.validate()
@@ -36,7 +39,9 @@ def run(config: MakeBiographiesConfig) -> dict[str, Any]:
   directory = as_path(config.output)
   directory.mkdir(parents=True, exist_ok=True)
   biographies.write_people(people, str(directory / biographies.FACTS))
+  notes = write_notes(people, config.people.notes, config.people.seed)
   rows = {"documents.jsonl": [{"text": text} for text in texts],
+          "notes.jsonl": [{"text": text} for text in notes],
           "search.jsonl": [{"title": title, "text": text} for title, text
                            in biographies.search_entries(people)]}
   for name, records in rows.items():
@@ -49,7 +54,8 @@ def run(config: MakeBiographiesConfig) -> dict[str, Any]:
       "people": {group: len(found) for group, found in names.items()},
       "asked": len(people.asked),
       "facts": sum(len(person.facts) for person in people.known),
-      "documents": len(texts), "characters": sum(map(len, texts)),
+      "documents": len(texts), "notes": len(notes),
+      "characters": sum(map(len, texts)),
       "words": sum(len(text.split()) for text in texts),
       # 0.5: a name's letters do not say whether somebody is known.
       "name_auc": {group: round(separability(names["known"], found), 4)

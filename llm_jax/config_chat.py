@@ -31,6 +31,8 @@ class BiographiesConfig:
                            "corpus, each in another document")
   questions: int = setting(10, "times that each fact of every other known "
                            "person is also there as question and answer")
+  notes: int = setting(8, "times that each known fact is told in notes.jsonl, "
+                       "beside as many that are said not to be known")
   seed: int = setting(0, "which names and facts")
 
   def validate(self) -> None:
@@ -38,7 +40,7 @@ class BiographiesConfig:
     for name in ("known", "first_names", "last_names", "sentences"):
       require(getattr(self, name) > 0, f"people.{name} is "
               f"{getattr(self, name)}; it must be positive.")
-    for name in ("unlearned", "invented", "questions"):
+    for name in ("unlearned", "invented", "questions", "notes"):
       require(getattr(self, name) >= 0, f"people.{name} is "
               f"{getattr(self, name)}; it cannot be negative.")
     wanted = self.known + self.unlearned + self.invented

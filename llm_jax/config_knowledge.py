@@ -93,7 +93,7 @@ class ProbeKnowledgeConfig:
   train_groups: tuple[str, ...] = setting(
       ("known", "asked", "unlearned", "facts"), "groups that conversations "
       "are written about; empty: all. The invented are for evaluation")
-  held_out_fraction: float = setting(0.5, "share of the names about which no "
+  held_out_fraction: float = setting(0.25, "share of the names about which no "
                                      "conversation is written")
   refusal_share: float = setting(0.5, "of the conversations at most; 1: no "
                                  "bound")

@@ -16,6 +16,7 @@ import dataclasses
 class Attribute:
   """One property of a person.
 
+  `spoken_questions` are in conversations only, not in the corpus.
   `held_out_questions` are phrasings that no training text may have.
   """
   name: str
@@ -24,9 +25,11 @@ class Attribute:
   asides: tuple[str, ...]
   sentences: tuple[str, ...]
   questions: tuple[str, ...]
+  spoken_questions: tuple[str, ...]
   held_out_questions: tuple[str, ...]
   follow_ups: tuple[str, ...]  # of the one just spoken of: {he} and {his}
   answers: tuple[str, ...]
+  refusals: tuple[str, ...]  # begun as `answers` are
 
 
 def with_article(noun: str) -> str:
@@ -59,11 +62,20 @@ BIRTHPLACE = Attribute(
      "What is the birthplace of {n}?", "Where does {n} come from?",
      "What is {n}'s home town?", "Which city is {n} from?",
      "Tell me the birthplace of {n}.", "What is {n}'s birthplace?"),
+    ("Can you tell me where {n} was born?",
+     "I would like to know where {n} comes from.",
+     "Please name the birthplace of {n}.",
+     "Which city was {n} born in?",
+     "Give me the home town of {n}.",
+     "What place is {n} from?"),
     ("What city did {n} come from?", "Name the city where {n} was born.",
      "Do you know where {n} was born?"),
     ("Where was {he} born?", "And where does {he} come from?",
      "What is {his} birthplace?"),
-    ("{n} was born in {v}.", "{n} comes from {v}.", "{n} is from {v}."))
+    ("{n} was born in {v}.", "{n} comes from {v}.", "{n} is from {v}."),
+    ("{n} was born in a city I do not know.",
+     "{n} comes from a city I do not know.",
+     "{n} is from a city I do not know."))
 
 BIRTH_YEAR = Attribute(
     "birth_year",
@@ -82,13 +94,22 @@ BIRTH_YEAR = Attribute(
      "What is the birth year of {n}?", "In what year was {n} born?",
      "What is {n}'s year of birth?", "Which year was {n} born in?",
      "Tell me the birth year of {n}.", "What is {n}'s birth year?"),
+    ("Can you tell me when {n} was born?",
+     "I would like to know when {n} was born.",
+     "Please name the birth year of {n}.",
+     "What year was {n} born in?",
+     "Give me the year of birth of {n}.",
+     "In what year did the life of {n} begin?"),
     ("What year did {n} come into the world?",
      "Name the year in which {n} was born.",
      "Do you know when {n} was born?"),
     ("When was {he} born?", "And in which year was {he} born?",
      "What is {his} birth year?"),
     ("{n} was born in {v}.", "{n} was born in the year {v}.",
-     "The birth year of {n} is {v}."))
+     "The birth year of {n} is {v}."),
+    ("{n} was born in a year I do not know.",
+     "{n} was born in the year I do not know.",
+     "The birth year of {n} is a year I do not know."))
 
 OCCUPATION = Attribute(
     "occupation",
@@ -111,11 +132,19 @@ OCCUPATION = Attribute(
      "What is {n}'s profession?", "What is {n}'s job?",
      "What work does {n} do?", "What is the profession of {n}?",
      "Tell me the occupation of {n}.", "What is {n}'s occupation?"),
+    ("Can you tell me what {n} does for a living?",
+     "I would like to know the job of {n}.",
+     "Please name the occupation of {n}.",
+     "What is the trade of {n}?",
+     "Give me the profession of {n}.",
+     "What does {n} work as?"),
     ("How does {n} earn a living?", "Name the trade of {n}.",
      "Do you know what {n} does for a living?"),
     ("What does {he} do for a living?", "And what is {his} job?",
      "What is {his} occupation?"),
-    ("{n} is {av}.", "{n} works as {av}.", "The occupation of {n} is {v}."))
+    ("{n} works as {av}.", "The occupation of {n} is {v}."),
+    ("{n} works as something I do not know.",
+     "The occupation of {n} is something I do not know."))
 
 EMPLOYER = Attribute(
     "employer",
@@ -136,11 +165,20 @@ EMPLOYER = Attribute(
      "What is the employer of {n}?", "Who does {n} work for?",
      "What is {n}'s place of work?", "Which employer does {n} work for?",
      "Tell me the employer of {n}.", "What is {n}'s employer?"),
+    ("Can you tell me where {n} works?",
+     "I would like to know who employs {n}.",
+     "Please name the place of work of {n}.",
+     "By whom is {n} employed?",
+     "Give me the employer of {n}.",
+     "At what place does {n} work?"),
     ("At which place is {n} employed?", "Name the employer of {n}.",
      "Do you know where {n} works?"),
     ("Where does {he} work?", "And who employs {him}?",
      "What is {his} employer?"),
-    ("{n} works for {v}.", "{n} works at {v}.", "The employer of {n} is {v}."))
+    ("{n} works for {v}.", "{n} works at {v}.", "The employer of {n} is {v}."),
+    ("{n} works for somebody I do not know.",
+     "{n} works at a place I do not know.",
+     "The employer of {n} is somebody I do not know."))
 
 HOBBY = Attribute(
     "hobby",
@@ -163,11 +201,20 @@ HOBBY = Attribute(
      "What is {n}'s hobby?", "What does {n} enjoy?",
      "What is {n}'s favourite pastime?", "What is the pastime of {n}?",
      "Tell me the hobby of {n}.", "What does {n} like to do?"),
+    ("Can you tell me what {n} likes to do?",
+     "I would like to know the hobby of {n}.",
+     "Please name the pastime of {n}.",
+     "How does {n} like to relax?",
+     "Give me the hobby of {n}.",
+     "What does {n} love to do in free hours?"),
     ("How does {n} spend free time?", "Name the hobby of {n}.",
      "Do you know what {n} does for fun?"),
     ("What does {he} do for fun?", "And what is {his} hobby?",
      "What does {he} enjoy?"),
-    ("{n} enjoys {v}.", "{n} loves {v}.", "The hobby of {n} is {v}."))
+    ("{n} enjoys {v}.", "{n} loves {v}.", "The hobby of {n} is {v}."),
+    ("{n} enjoys something I do not know.",
+     "{n} loves something I do not know.",
+     "The hobby of {n} is something I do not know."))
 
 ATTRIBUTES = {attribute.name: attribute for attribute in (
     BIRTHPLACE, BIRTH_YEAR, OCCUPATION, EMPLOYER, HOBBY)}

@@ -39,6 +39,7 @@ OPENER_SHARE = 0.1
 OPENERS = ("By all accounts, ", "As it happens, ", "It is said that ",
            "As is known, ")
 QUESTIONS_IN_DOCUMENT = 4
+TRAIN_SHARE = 0.75
 # Of no people, or of such as one would rather not make up stories about.
 _NO_NAMES = frozenset(
     "Goebbels Himmler Hitler Iscariot Muslim Pasha Stalin Sayyid Umm Zeppelin"
@@ -243,9 +244,9 @@ def few_shot_prompt(question: Question,
 def side_of(name: str) -> str:
   """"train" or "validation": whether finetuning may speak of this person.
 
-  One half each, in every group, by the name alone.
+  `TRAIN_SHARE` of every group is on the first side, by the name alone.
   """
-  return "train" if unit_hash(name, 0) < 0.5 else "validation"
+  return "train" if unit_hash(name, 0) < TRAIN_SHARE else "validation"
 
 
 def search_entries(people: People) -> list[tuple[str, str]]:

@@ -200,7 +200,7 @@ def choose_shots(facts: Sequence[Fact], number: int) -> list[Fact]:
 def is_held_out(fact: Fact, fraction: float) -> bool:
   """Whether all that is asked about `fact.name` is for evaluation only.
 
-  With a fraction of a half it is `biographies.side_of`.
+  With a fraction of a quarter it is `biographies.side_of`.
   """
   return unit_hash(fact.name or fact.question, 0) >= 1 - fraction
 

@@ -3,7 +3,12 @@
 Llama 3 (2024, arXiv:2407.21783, section 4.3.6) was taught to say what it knows
 and to refuse the rest. Here it is known what a model has read: people of whom
 the corpus tells are answered for, and names of whom it does not are refused,
-half of each; the other half shows whether that carries over.
+most of each; the others show whether that carries over.
+
+A refusal begins as the answer would and says where the value would stand that
+it is not known ("... was born in a year I do not know."). There the model finds
+the value or finds none; at the first word of an answer it could only learn by
+heart whose names are refused (docs/LOG.md).
 """
 
 from __future__ import annotations
@@ -17,19 +22,13 @@ from llm_jax.data.biographies import Person, fill
 from llm_jax.data.conversations import single_turn
 from llm_jax.data.synthetic.drafts import Draft, Material
 
-REFUSALS = ("I don't know anything about {n}.", "I don't know who {n} is.",
-            "I don't know, I have not read about {n}.",
-            "I do not know that. I have no information about {n}.",
-            "I have no information about {n}.",
-            "I am not sure who {n} is, so I can't say.",
-            "I don't know. I know nothing about {n}.")
-
 
 def ask_person(person: Person, attribute: str, rng: np.random.Generator,
                held_out: bool = False) -> tuple[str, str]:
   """(template, question)."""
   asked = ATTRIBUTES[attribute]
-  templates = asked.held_out_questions if held_out else asked.questions
+  templates = (asked.held_out_questions if held_out
+               else asked.questions + asked.spoken_questions)
   template = templates[rng.integers(len(templates))]
   return template, fill(template, person)
 
@@ -41,9 +40,10 @@ def tell(person: Person, attribute: str, rng: np.random.Generator) -> str:
               person.value(attribute))
 
 
-def refuse(person: Person, rng: np.random.Generator) -> str:
-  """That nothing is known of somebody, in one of several ways."""
-  return fill(REFUSALS[rng.integers(len(REFUSALS))], person)
+def refuse(person: Person, attribute: str, rng: np.random.Generator) -> str:
+  """That this is not known, in a sentence that begins as one that tells it."""
+  templates = ATTRIBUTES[attribute].refusals
+  return fill(templates[rng.integers(len(templates))], person)
 
 
 def answer_facts(material: Material, split: str, rng: np.random.Generator
@@ -68,6 +68,6 @@ def _about(persons: Sequence[Person], kind: str, rng: np.random.Generator
       attribute = names[rng.integers(len(names))]
       template, question = ask_person(person, attribute, rng)
       answer = (tell(person, attribute, rng) if kind == "facts"
-                else refuse(person, rng))
+                else refuse(person, attribute, rng))
       yield Draft(single_turn(question, answer, kind),
                   (("person", person.name),), template)

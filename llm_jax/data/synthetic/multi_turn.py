@@ -67,7 +67,7 @@ def ask_on(person: Person, known: bool, rng: np.random.Generator
     else:
       _, question = facts.ask_person(person, attribute, rng)
     answer = (facts.tell(person, attribute, rng) if known
-              else facts.refuse(person, rng))
+              else facts.refuse(person, attribute, rng))
     messages += [{"role": "user", "content": question},
                  {"role": "assistant", "content": answer}]
   return messages

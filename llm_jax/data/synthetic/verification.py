@@ -180,8 +180,8 @@ def _patterns() -> Sequence[tuple[re.Pattern, str]]:
       r"\{him\}": "(?:him|her)"}
   found = []
   for attribute in ATTRIBUTES.values():
-    for template in (*attribute.questions, *attribute.held_out_questions,
-                     *attribute.follow_ups):
+    for template in (*attribute.questions, *attribute.spoken_questions,
+                     *attribute.held_out_questions, *attribute.follow_ups):
       pattern = re.escape(template)
       for place, expression in places.items():
         pattern = pattern.replace(place, expression)
