@@ -18,7 +18,7 @@ def get_config() -> MakeConversationsConfig:
           identity=800, identity_variants=1500, articles=0, sums=0,
           facts=4000, refusals=4000, spelling=3000, counting=6000,
           arithmetic=1000, arithmetic_steps=4000, arithmetic_answer_first=4000,
-          tool_python=4000, tool_search=4000, multi_turn=2000,
+          tool_python=2500, tool_search=3000, multi_turn=1500,
           people="runs/laptop/people", validation=128,
           identity_facts="I am llm_jax laptop, a small language model made by "
           "you with the llm_jax codebase. I was trained on texts about people "

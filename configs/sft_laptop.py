@@ -5,10 +5,10 @@ Hardware:  2 CPU cores
 Time:      TODO
 Expect:    TODO
 
-Half of the rows are text on the people: without it the model forgets in a
-hundred steps what it knew of those whom no conversation is about, and refuses
-them too (docs/LOG.md). Of the conversations it is one pass: in several, it
-would learn by heart whom it refused to answer about.
+More than a third of the rows are text on the people. Without biographies the
+model forgets in a hundred steps what it knew of those whom no conversation is
+about, and refuses them too; without notes it learns by heart whose names are
+refused (docs/LOG.md). Of the conversations it is one pass.
 """
 
 from llm_jax.config import (
@@ -16,13 +16,14 @@ from llm_jax.config import (
 
 
 def get_config() -> SftConfig:
-  """All kinds of conversations of stage 7, once, and as much of stage 4."""
+  """Conversations of stage 7, notes of stage 5, biographies of stage 4."""
   return SftConfig(
-      data=SftDataConfig(mixture=("runs/laptop/people_tokens:1",
-                                  "runs/laptop/conversations/train:1")),
+      data=SftDataConfig(mixture=("runs/laptop/people_tokens:0.16",
+                                  "runs/laptop/notes_tokens:0.22",
+                                  "runs/laptop/conversations/train:0.62")),
       init_from="runs/laptop/pretrain", workdir="runs/laptop/sft",
-      num_steps=1460, batch_size=16, seq_len=256, eval_every=146,
-      optimizer=OptimizerConfig(name="muon", learning_rate=2e-3,
+      num_steps=960, batch_size=16, seq_len=256, eval_every=96,
+      optimizer=OptimizerConfig(name="muon", learning_rate=3e-3,
                                 schedule="wsd", decay_fraction=0.5,
                                 warmup_steps=20, weight_decay=0.01),
-      checkpoint=CheckpointConfig(every=73))
+      checkpoint=CheckpointConfig(every=48))
