@@ -13,6 +13,8 @@ from llm_jax.config import (
 from llm_jax.data import biographies, wikipedia
 from llm_jax.data.attributes import ATTRIBUTES
 from llm_jax.data.name_classifier import area_under_curve, separability
+from llm_jax.data.notes import write_notes
+from llm_jax.evals.judging import judge
 
 SMALL = BiographiesConfig(known=24, unlearned=12, invented=30, first_names=20,
                           last_names=40, sentences=120, questions=3)
@@ -150,7 +152,8 @@ def test_questions_are_in_the_corpus_for_half_of_the_known_only(people, texts):
   for attribute in ATTRIBUTES.values():
     for template in attribute.held_out_questions:
       assert template.split("{n}")[0] not in corpus
-    assert not {*attribute.questions} & {*attribute.held_out_questions}
+    assert not {*attribute.questions, *attribute.spoken_questions} & {
+        *attribute.held_out_questions}
 
 
 def test_no_text_tells_of_the_others(people, texts):
@@ -169,7 +172,7 @@ def test_english_of_all_templates(people):
           text = biographies.fill(template, person, value)
           assert value in text and "{" not in text
           assert not re.search(r"\ba [aeiou]|\ban [^aeiou]", text)
-    for field in ("questions", "held_out_questions"):
+    for field in ("questions", "spoken_questions", "held_out_questions"):
       assert all("{n}" in template for template in getattr(attribute, field))
     for template in attribute.follow_ups:
       assert re.search(r"\b(she|her)\b", biographies.fill(template, person))
@@ -178,6 +181,41 @@ def test_english_of_all_templates(people):
     for value in attribute.values:
       assert not [other for other in attribute.values
                   if other != value and value in other]
+
+
+def test_a_refusal_begins_as_an_answer_and_is_judged_as_one(people):
+  person = people.known[0]
+  for attribute in ATTRIBUTES.values():
+    beginnings = {biographies.fill(template, person, "\0").split("\0")[0]
+                  .removesuffix("a ") for template in attribute.answers}
+    for template in attribute.refusals:
+      refusal = biographies.fill(template, person)
+      assert any(map(refusal.startswith, beginnings)), refusal
+      assert judge(refusal, person.value(attribute.name)) == "refused"
+
+
+def test_notes_tell_of_all_the_known_and_refuse_others_to_be_spoken_of(people):
+  sentences = [sentence for note in write_notes(people, 3)
+               for sentence in re.findall(r"[^.]+\.", note)]
+  known = {person.name: person for person in people.known}
+  told, refused = collections.Counter(), collections.Counter()
+  for sentence in map(str.strip, sentences):
+    name, = [name for group in biographies.GROUPS for name in names(
+        people.group(group)) if name in sentence]
+    if name in known:
+      told.update((name, attribute) for attribute, value in known[name].facts
+                  if re.search(rf"\b{value}\b", sentence))
+    else:
+      assert sentence.endswith(" I do not know.")
+      refused[name] += 1
+  assert told.keys() == {(name, attribute) for name in known
+                         for attribute in ATTRIBUTES}
+  assert set(told.values()) == {3}
+  assert {biographies.side_of(name) for name in refused} == {"train"}
+  assert refused.total() == told.total() == 3 * 24 * 5
+  assert len(set(sentences[:40])) > 30 and sentences[0] != sentences[1]
+  alone = dataclasses.replace(people, unlearned=(), invented=())
+  assert "know" not in "".join(write_notes(alone, 1))
 
 
 def test_questions_and_prompts(people):
@@ -200,11 +238,11 @@ def test_questions_and_prompts(people):
   assert prompt.count("Answer: ") == 2 and made[5].answer in prompt
 
 
-def test_sides_halve_every_group(many):
+def test_sides_part_every_group(many):
   for group in biographies.GROUPS:
     sides = collections.Counter(map(biographies.side_of,
                                     names(many.group(group))))
-    assert sides["train"] / sides.total() == pytest.approx(0.5, abs=0.06)
+    assert sides["train"] / sides.total() == pytest.approx(0.75, abs=0.04)
 
 
 def test_the_seed_decides(people, texts):
@@ -226,6 +264,10 @@ def test_make_biographies_writes_what_it_says(tmp_path, people, texts):
   lines = (tmp_path / "bio" / "documents.jsonl").read_text().splitlines()
   assert [json.loads(line)["text"] for line in lines] == texts
   assert manifest["documents"] == len(texts)
+  notes = (tmp_path / "bio" / "notes.jsonl").read_text().splitlines()
+  assert [json.loads(line)["text"] for line in notes] == write_notes(
+      people, SMALL.notes)
+  assert manifest["notes"] == len(notes) == 2 * 24 * 5 * 8 // 8
   assert manifest["characters"] == sum(map(len, texts))
   assert manifest["people"] == {"known": 24, "unlearned": 12, "invented": 30}
   assert json.loads((tmp_path / "bio" / "manifest.json").read_text()

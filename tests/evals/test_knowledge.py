@@ -244,7 +244,7 @@ def test_facts_of_made_people():
   groups = {f.group: f for f in found if f.attribute == "occupation"}
   assert groups["known"].name == "Bob Ray"
   assert groups["asked"].name == "Ann Lee"
-  assert groups["asked"].response == "Ann Lee is an actor."
+  assert groups["asked"].response == "Ann Lee works as an actor."
   assert groups["unlearned"].answer == "nurse"
   assert groups["invented"].answer == groups["invented"].response == ""
   asked = {f.question for f in found}
