@@ -13,7 +13,7 @@ import pytest
 
 from configs import sft_smollm2_lora
 from experiments import convert, sft
-from llm_jax.config import ConfigError, ConvertConfig
+from llm_jax.config import ConfigError, ConvertConfig, MeshConfig
 from llm_jax.convert.named import resolve_named
 from llm_jax.convert.pretrained import load_pretrained, save_pretrained
 from llm_jax.model.transformer import forward
@@ -38,7 +38,8 @@ def test_it_learns_and_peft_computes_the_same(tmp_path):
   recipe = sft_smollm2_lora.get_config()
   run = tmp_path / "run"
   results = sft.run(dataclasses.replace(
-      recipe, workdir=str(run), num_steps=6, seq_len=128, batch_size=2,
+      recipe, workdir=str(run), num_steps=6, seq_len=128, batch_size=8,
+      mesh=MeshConfig(data=1, fsdp=-1),
       data=dataclasses.replace(
           recipe.data, synthetic=dataclasses.replace(
               recipe.data.synthetic, articles=0, identity=60, validation=8)),
