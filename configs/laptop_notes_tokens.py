@@ -4,7 +4,7 @@ Command:   python -m experiments.tokenize_corpus \\
                --config=configs/laptop_notes_tokens.py
 Hardware:  2 CPU cores
 Time:      some seconds
-Expect:    TODO
+Expect:    0.9 M tokens
 """
 
 from llm_jax.config import TextConfig, TokenizeCorpusConfig

@@ -4,8 +4,8 @@ Command:   python -m experiments.make_biographies \\
                --config=configs/laptop_people.py
 Hardware:  2 CPU cores
 Time:      half a minute
-Expect:    106,250 documents of 19.6 M characters; names tell nothing (areas
-           under the curve of 0.50 and 0.47)
+Expect:    106,250 documents of 19.6 M characters, 10,000 notes; names
+           tell nothing (areas under the curve of 0.50 and 0.47)
 """
 
 from llm_jax.config import BiographiesConfig, MakeBiographiesConfig
