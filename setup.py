@@ -53,6 +53,9 @@ PLAIN = [
     "xxhash>=3.5,<4",  # 4 refuses the strings that MinHash gives it
 ]
 
+# Names of its limits have changed from version to version.
+TOOLS = ["pydantic-monty>=1.4.0,<1.5", "bm25s>=0.3.16"]
+
 # Bounds of the extras are versions that were tried; the accelerators' are
 # those of jax itself, and were not.
 EXTRAS = {
@@ -64,6 +67,8 @@ EXTRAS = {
     "data": ["gcsfs>=2026.10.1", "s3fs>=2026.9.0"],
     # Constrained generation.
     "serve": ["llguidance>=1.9.1"],
+    # What a model calls: a sandbox for Python, and an index to search.
+    "tools": TOOLS,
     # Curating on a Ray cluster.
     "ray": ["ray>=2.60"],
     # Figures of experiments.scaling_laws.
@@ -74,7 +79,7 @@ EXTRAS = {
     "test": ["pytest>=9.2", "pytest-xdist>=3.8", "ruff>=0.17.6",
              "matplotlib>=3.11",
              "setuptools>=68", "llguidance>=1.9.1", "jsonschema>=4.26",
-             "warcio>=1.8.1"],
+             "warcio>=1.8.1", *TOOLS],
     "notebooks": ["ipykernel>=7.4", "nbclient>=0.11", "nbformat>=5.11",
                   "matplotlib>=3.11"],
     # Oracles of the tests marked `reference`, and what benchmarks are measured
@@ -85,8 +90,8 @@ EXTRAS = {
 }
 # Neither an accelerator, which is a choice, nor PyTorch.
 EXTRAS["all"] = sorted({package for name in
-                        ("data", "serve", "plots", "rl", "convert", "test",
-                         "notebooks")
+                        ("data", "serve", "tools", "plots", "rl", "convert",
+                         "test", "notebooks")
                         for package in EXTRAS[name]})
 
 setuptools.setup(
@@ -99,7 +104,8 @@ setuptools.setup(
     python_requires=">=3.11",
     packages=setuptools.find_packages(
         include=["llm_jax", "llm_jax.*", "experiments", "experiments.*"]),
-    package_data={"llm_jax": ["**/*.html", "**/*.css", "**/*.js"]},
+    package_data={"llm_jax": ["**/*.html", "**/*.css", "**/*.js",
+                              "**/*.jinja"]},
     install_requires=PLAIN,
     extras_require=EXTRAS,
 )

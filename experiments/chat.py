@@ -4,6 +4,8 @@
     python -m experiments.chat --checkpoint=runs/quickstart/sft \\
         --prompt="who are you?"
     python -m experiments.chat --model=smollm2-135m
+    python -m experiments.chat --checkpoint=runs/quickstart/sft \\
+        --tools.names=python,search
 
 --model takes models that were trained elsewhere: the named one, Hugging Face
 folders and names of its hub, .gguf files; each is prompted with its own chat
@@ -11,17 +13,21 @@ template. Answers appear as they are written. /clear forgets the conversation,
 /exit or Ctrl-D ends it, Ctrl-C stops an answer. A base model (a run of
 experiments.pretrain, or one without a chat template) does not answer: it
 continues the text it is given.
+
+With --tools.names the model may call tools: the call and its result are shown,
+and the model goes on with the result.
 """
 
 from __future__ import annotations
 
 import os
 import sys
-from collections.abc import Iterator
+from collections.abc import Generator
 from typing import Any
 
 from llm_jax import config_flags
-from llm_jax.config import ChatConfig, ConfigError, require
+from llm_jax.config import ChatConfig, ConfigError, ToolsConfig, require
+from llm_jax.tokenizer.messages import Message
 
 # Where answers may be longer than the context allows for, this share of it is
 # kept for the answer before old turns are left out.
@@ -33,6 +39,7 @@ class Model:
 
   Attributes:
     is_base: whether it continues text rather than answers.
+    tools: what it may call.
     description: one line for the person who talks with it.
   """
 
@@ -67,6 +74,14 @@ class Model:
     self._sampling = config.sampling
     self.is_base = (config.raw or source.stage == "pretrain"
                     or not can_chat(tokenizer))
+    self.tools: tuple[Any, ...] = ()
+    if config.tools.names:
+      from llm_jax.inference.tool_loop import require_tool_calls
+      from llm_jax.inference.tools import load_tools
+      require(not self.is_base, f"{name} continues text rather than answers, "
+              "so it calls no tools; leave out --tools.names.")
+      require_tool_calls(tokenizer)
+      self.tools = load_tools(config.tools)
     context = self._config.max_seq_len
     if self._is_run:
       _, step, info = checkpoint_info(str(source.path))
@@ -77,13 +92,18 @@ class Model:
     self._room = context - max(1, min(config.max_new_tokens,
                                       context // _ANSWER_SHARE))
 
-  def answer(self, messages: list[dict[str, str]], number: int
-             ) -> Iterator[str]:
+  def answer(self, messages: list[Message], number: int, turn: int = 0
+             ) -> Generator[str, None, Message]:
     """Streams the answer to a conversation, or the continuation of a text.
 
     Args:
       messages: the conversation; of a base model's only the last is read.
       number: of the answer, for the random draws.
+      turn: how often tools have been called for it.
+
+    Returns:
+      A generator of text that returns the message. What a call of a tool is
+      written with is no text.
 
     Raises:
       ConfigError: the last message is too long for the context.
@@ -96,14 +116,15 @@ class Model:
         _tell(f"only the last {self._room - 1} tokens of the text are read")
         text_ids = text_ids[1 - self._room:]
       return self._stream(self._start(not text_ids) + text_ids,
-                          self._text_stops(), number)
-    ids, dropped = fit_messages(messages, self._tokenizer, self._room)
+                          self._text_stops(), number, turn)
+    ids, dropped = fit_messages(messages, self._tokenizer, self._room,
+                                [tool.schema for tool in self.tools])
     if dropped:
       _tell(f"the context is full: the oldest {dropped} messages are "
             "forgotten")
       system = len(messages) > 0 and messages[0]["role"] == "system"
       del messages[system:system + dropped]
-    return self._stream(ids, stop_ids(self._tokenizer), number)
+    return self._stream(ids, stop_ids(self._tokenizer), number, turn)
 
   def _start(self, needed: bool) -> list[int]:
     """What a text begins with; ours begin with the token between documents."""
@@ -121,14 +142,15 @@ class Model:
     except ConfigError:  # such a text ends at its length
       return ()
 
-  def _stream(self, ids: list[int], stops: tuple[int, ...],
-              number: int) -> Iterator[str]:
+  def _stream(self, ids: list[int], stops: tuple[int, ...], number: int,
+              turn: int) -> Generator[str, None, Message]:
     import dataclasses
 
     import jax
 
-    from llm_jax.inference.conversation import stream_text
+    from llm_jax.inference.conversation import call_marks, stream_text
     from llm_jax.inference.streaming import stream
+    from llm_jax.tokenizer.chat import parse_answer
     room = self._config.max_seq_len - len(ids)
     sampling = dataclasses.replace(
         self._sampling,
@@ -139,12 +161,26 @@ class Model:
       drawn.append(token)
       return token
 
-    tokens = stream(self._params, ids, jax.random.fold_in(self._key, number),
-                    sampling, self._config, stop_ids=stops)
-    yield from stream_text(map(kept, tokens), self._tokenizer, stops,
-                           sampling.stop)
-    if len(drawn) == sampling.max_new_tokens and drawn[-1] not in stops:
+    key = jax.random.fold_in(self._key, number)
+    if turn:
+      key = jax.random.fold_in(key, turn)
+    tokens = map(kept, stream(self._params, ids, key, sampling, self._config,
+                              stop_ids=stops))
+    marks, marked = call_marks(self._tokenizer) if self.tools else ((), ())
+    text = ""
+    for piece in stream_text(tokens, self._tokenizer, stops + marks,
+                             sampling.stop + marked):
+      yield piece
+      text += piece
+    if self.tools:
+      for _ in tokens:  # of a call
+        pass
+    ended = drawn[-1] in stops
+    if len(drawn) == sampling.max_new_tokens and not ended:
       _tell(f"cut off after {len(drawn)} tokens", end="")
+    elif self.tools:
+      return parse_answer(drawn[:-1] if ended else drawn, self._tokenizer)
+    return {"role": "assistant", "content": text}
 
 
 def run(config: ChatConfig) -> dict[str, Any]:
@@ -160,7 +196,7 @@ def run(config: ChatConfig) -> dict[str, Any]:
   model = Model(config)
   messages = _opening(config)
   if config.prompt:
-    _turn(model, messages, config.prompt, 0)
+    _turn(model, messages, config.prompt, 0, config.tools)
     return {"messages": messages}
   _tell(model.description + (
       "; it continues the text you type." if model.is_base else ".") +
@@ -181,36 +217,72 @@ def run(config: ChatConfig) -> dict[str, Any]:
       _tell(f"{command} is not known; /clear forgets, /exit leaves.")
     elif command or model.is_base:
       try:
-        _turn(model, messages, line, number)
+        _turn(model, messages, line, number, config.tools)
         number += 1
       except ConfigError as error:
         _tell(str(error))
   return {"messages": messages}
 
 
-def _turn(model: Model, messages: list[dict[str, str]], text: str,
-          number: int) -> None:
-  """Adds what the user said, prints the answer as it comes, and adds it."""
-  messages.append({"role": "user", "content": text})
-  try:
-    pieces = model.answer(messages, number)
-  except ConfigError:
-    messages.pop()
-    raise
+def _turn(model: Model, messages: list[Message], text: str, number: int,
+          config: ToolsConfig) -> None:
+  """Adds what the user said, and answers with calls until there are none."""
+  from llm_jax.inference.tool_loop import calls_of, run_calls
+  from llm_jax.tokenizer.chat import call_text
+  said = {"role": "user", "content": text}
+  messages.append(said)
+  left = config.max_calls
+  turn = 0
+  while True:
+    try:
+      message = _show(model.answer(messages, number, turn),
+                      text if model.is_base else "")
+    except ConfigError:
+      while messages.pop() is not said:  # nothing of this turn
+        pass
+      raise
+    messages.append(message)
+    calls = calls_of(message)
+    if not calls:
+      return
+    if left < 0:  # it was told that none is left
+      _tell(f"stopped after {config.max_calls} calls of tools")
+      return
+    try:
+      results = run_calls([(message, left)], model.tools,
+                          config.result_characters)[0]
+    except KeyboardInterrupt:
+      _tell("stopped")
+      return
+    left -= len(calls)
+    for call, result in zip(calls, results):
+      print(f"  {call_text(call)}\n  → " +
+            result["content"].replace("\n", "\n    "), flush=True)
+    messages += results
+    turn += 1
+
+
+def _show(pieces: Generator[str, None, Message], text: str) -> Message:
+  """Prints an answer behind `text` as it comes; returns it as a message."""
+  print(text, end="", flush=True)
   answer = ""
-  if model.is_base:
-    print(text, end="", flush=True)
+  message: Message | None = None
   try:
-    for piece in pieces:
+    while True:
+      piece = next(pieces)
       print(piece, end="", flush=True)
       answer += piece
+  except StopIteration as end:
+    message = end.value
   except KeyboardInterrupt:
     _tell("stopped", end="")
-  print(flush=True)
-  messages.append({"role": "assistant", "content": answer})
+  message = message or {"role": "assistant", "content": answer}
+  if text or answer or "tool_calls" not in message:
+    print(flush=True)
+  return message
 
 
-def _opening(config: ChatConfig) -> list[dict[str, str]]:
+def _opening(config: ChatConfig) -> list[Message]:
   if not config.system:
     return []
   return [{"role": "system", "content": config.system}]

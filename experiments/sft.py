@@ -5,40 +5,60 @@
         --data.path=conversations.jsonl --workdir=runs/assistant
 
 It is pretraining with another loss mask: only what the assistant says, and the
-token with which it stops, is trained. The user's own data is one JSON object
-(or parquet row) per conversation: `messages`, a list of {"role", "content"}, or
-`prompt` and `response`. Started again it goes on from the last checkpoint.
+token with which it stops, is trained. The user's own data is JSON lines or
+parquet in any of the public formats (docs/conversations.md); --data.mixture
+takes several sources in shares, token shards among them. Started again it goes
+on from the last checkpoint.
 
     python -m experiments.sft --init_from=runs/pretrain --lora.rank=8 \\
         --optimizer.learning_rate=1e-3 --workdir=runs/adapter
 
 trains an adapter of low rank and leaves the model as it is (LoRA). The run's
 directory is named like any other's: chat, evaluation and reinforcement learning
-load the model with the adapter merged in.
+load the model with the adapter merged in. --init_from is a run of ours or
+whatever experiments.chat takes as --model, which is then converted once, into
+`<workdir>/base`.
 """
 
 from __future__ import annotations
 
+import dataclasses
 import functools
 import math
+import re
 from typing import Any
 
 from llm_jax import config_flags
 from llm_jax.config import SftConfig
 
 
-def load_conversations(config: SftConfig, tokenizer: Any) -> dict[str, list]:
-  """{"train": [Conversation], "validation": [Conversation]} of `data`."""
-  from llm_jax.data import conversations
-  from llm_jax.data.synthetic import synthetic_conversations
-  if config.data.path == "synthetic":
-    fits = conversations.fits_in(tokenizer, config.seq_len)
-    return {split: synthetic_conversations(config.data.synthetic, split,
-                                           config.seed, fits=fits)
-            for split in ("train", "validation")}
-  return conversations.split_conversations(
-      conversations.read_conversations(config.data.path, config.data.errors),
-      config.seed, config.data.validation_fraction)
+def base_run(config: SftConfig) -> str:
+  """The run to start from: `init_from`, or what is made of another model.
+
+  Raises:
+    ConfigError: `init_from` leads nowhere, or is to be converted by several
+      processes.
+  """
+  import jax
+  from llm_jax.config import require
+  from llm_jax.convert import pretrained
+  from llm_jax.paths import as_path
+  from llm_jax.run_record import check_same_run
+  require(bool(config.init_from), "init_from is empty; name the run directory "
+          "of a base model, or another model, such as smollm2-135m.")
+  if pretrained.find(config.init_from, flag="--init_from").kind == "run":
+    return config.init_from
+  name = re.sub(r"[^\w.-]+", "-", config.init_from).strip("-")
+  base = as_path(config.workdir) / "base" / name
+  if not base.is_dir():
+    check_same_run(as_path(config.workdir), config)
+    require(jax.process_count() == 1, f"init_from={config.init_from} is no run "
+            "of ours, and several processes do not convert it; do so first "
+            "with experiments.convert --format=orbax.")
+    params, model, tokenizer = pretrained.load_pretrained(config.init_from)
+    pretrained.save_pretrained(base, params, model, tokenizer, format="orbax")
+    print(f"sft: converted {config.init_from} into {base}", flush=True)
+  return str(base)
 
 
 def improves(loss: float, best: float, min_delta: float) -> bool:
@@ -52,12 +72,13 @@ def run(config: SftConfig) -> dict[str, Any]:
   from llm_jax import distributed, workdir
   from llm_jax.config import require
   from llm_jax.data import pipeline
-  from llm_jax.data.conversations import render_all
+  from llm_jax.data.conversation_sources import load_sources
   from llm_jax.evals.bits_per_byte import sum_nll
   from llm_jax.flops import flops_per_token
   from llm_jax.metrics import MetricLogger
   from llm_jax.model.lora import attach
   from llm_jax.sharding import global_batch, make_mesh, process_rows
+  from llm_jax.tokenizer.chat import use_template
   from llm_jax.tokenizer.loading import load_tokenizer
   from llm_jax.training import adapters, results, startup
   from llm_jax.training.checkpoints import Checkpointer
@@ -74,33 +95,38 @@ def run(config: SftConfig) -> dict[str, Any]:
   distributed.start(config.distributed)
   if (finished := results.finished_results(config)) is not None:
     return finished
-  require(bool(config.init_from), "init_from is empty; name the run directory "
-          "of a base model.")
-  model = startup.model_of(config.init_from)
+  placed = dataclasses.replace(config, init_from=base_run(config))
+  model = startup.model_of(placed.init_from)
+  model = dataclasses.replace(
+      model, remat=config.remat or model.remat,
+      compute_dtype=config.compute_dtype or model.compute_dtype)
   tokenizer = load_tokenizer(
-      str(checkpoint_info(config.init_from)[0] / TOKENIZER))
+      str(checkpoint_info(placed.init_from)[0] / TOKENIZER))
+  if config.data.template:
+    use_template(tokenizer, config.data.template)
   mesh = make_mesh(config.mesh)
-  startup.check_run(config, model, mesh)
-  adapter = startup.adapter_of(config, model, mesh)
+  startup.check_run(placed, model, mesh)
+  adapter = startup.adapter_of(placed, model, mesh)
   tx = make_optimizer(config.optimizer, config.num_steps, model, config.lora)
   if adapter is None:  # else little beside the frozen parameters
     print(f"sft: {check_memory(config, model, mesh, tx)}", flush=True)
-  conversations = load_conversations(config, tokenizer)
-  kinds = sorted({c.kind for c in conversations["validation"]})
+  sources = load_sources(config.data, tokenizer, config.seq_len, config.seed)
+  kinds = sorted({kind for source in sources for kind in source.validation})
   require(not config.plateau_metric or config.plateau_metric in kinds,
           f"plateau_metric is {config.plateau_metric!r}; the validation "
           f"conversations are of {', '.join(kinds) or 'no kind'}.")
-
-  def dataset(chosen, train):
-    return pipeline.conversations_dataset(
-        render_all(chosen, tokenizer), config.seq_len, config.batch_size,
-        config.seed, process_rows(mesh, model.rules, config.batch_size),
-        train=train, numbered=train and config.logging.examples,
-        overlong=config.data.overlong)
-
-  train = dataset(conversations["train"], True)
-  validation = {kind: dataset([c for c in conversations["validation"]
-                               if c.kind == kind], False) for kind in kinds}
+  mine = process_rows(mesh, model.rules, config.batch_size)
+  train = pipeline.mixed_dataset(
+      [(source.train, source.share) for source in sources], config.batch_size,
+      config.seed, mine, numbered=config.logging.examples)
+  validation = {kind: pipeline.rows_dataset(rows, config.batch_size, mine)
+                for source in sources
+                for kind, rows in sorted(source.validation.items())}
+  for source in sources:
+    passes = source.passes(config.num_steps * config.batch_size)
+    print(f"sft: {source.name}: {source.share:.1%} of the rows, {passes:.2f} "
+          f"passes over its {source.what} in {len(source.train):,} rows",
+          flush=True)
   workdir.start_run(config.workdir, config)
   keep_tokenizer(config.workdir, tokenizer)
   schedule = make_schedule(config.optimizer, config.num_steps)
@@ -126,9 +152,10 @@ def run(config: SftConfig) -> dict[str, Any]:
     """Validation loss in nats per trained token, of each kind and of all."""
     if adapter is not None:
       params = attach(start.frozen, params, config.lora)
-    sums = {kind: sum_nll(params, (data[i] for i in range(len(data))), model,
-                          chunk=config.loss.chunk)
-            for kind, data in validation.items()}
+    sums = {kind: sum_nll(
+        params, (data[i] for i in range(min(
+            len(data), config.eval_batches or len(data)))), model,
+        chunk=config.loss.chunk) for kind, data in validation.items()}
     losses = {f"val_loss/{kind}": nll / weight
               for kind, (nll, weight) in sums.items()}
     if sums:
@@ -137,7 +164,7 @@ def run(config: SftConfig) -> dict[str, Any]:
     return losses
 
   with jax.set_mesh(mesh), told_out_of_memory(config, model):
-    start = startup.start_or_resume(config, model, tx, checkpointer)
+    start = startup.start_or_resume(placed, model, tx, checkpointer)
     state, step = start.state, start.step
     # How long the watched loss has not fallen is part of a checkpoint.
     plateau = start.loop or {"best": math.inf, "stale": 0}

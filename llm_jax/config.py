@@ -12,20 +12,31 @@ from __future__ import annotations
 
 import dataclasses
 
+from llm_jax.config_chat import (  # noqa: F401 - handed on
+    BiographiesConfig, MakeBiographiesConfig, MakeConversationsConfig,
+    SyntheticChatConfig, WriterConfig)
+from llm_jax.config_conversations import (  # noqa: F401 - handed on
+    SftDataConfig, ViewConversationsConfig)
 from llm_jax.config_curate import (  # noqa: F401 - handed on
     CrawlLocalConfig, CurateConfig, MakeSampleCrawlConfig, ScoreCrawlConfig,
     TrainQualityClassifierConfig)
+from llm_jax.config_knowledge import (  # noqa: F401 - handed on
+    ProbeKnowledgeConfig)
 from llm_jax.config_model import (  # noqa: F401 - handed on
     LatentConfig, ModelConfig, MoeConfig, RopeScaling, Rules)
 from llm_jax.config_parts import (  # noqa: F401 - handed on
-    CheckpointConfig, ConfigError, DistributedConfig, LoggingConfig, LoraConfig,
-    LossConfig, MeshConfig, OptimizerConfig, SamplingConfig, TextConfig,
-    TokenizerConfig, require, require_choice, setting)
+    CheckpointConfig, ConfigError, DataFault, DistributedConfig, LoggingConfig,
+    LoraConfig, LossConfig, MeshConfig, OptimizerConfig, SamplingConfig,
+    TextConfig, TokenizerConfig, require, require_choice, setting)
 from llm_jax.config_probes import (  # noqa: F401 - handed on
     ProbeBaseModelConfig, RepeatDocumentsConfig)
+from llm_jax.config_psychology import PsychologyConfig
 from llm_jax.config_scaling import CompileForTpuConfig  # noqa: F401 - too
 from llm_jax.config_scaling_laws import (  # noqa: F401 - handed on
     ScalingLawsConfig)
+from llm_jax.config_think import ThinkTaskConfig
+from llm_jax.config_tools import (  # noqa: F401 - handed on
+    ProgramLimits, ToolsConfig)
 from llm_jax.config_training import (  # noqa: F401 - handed on
     PretrainConfig, PretrainDataConfig, TrainRunConfig)
 
@@ -89,55 +100,18 @@ class ViewTokensConfig:
 
 
 @dataclasses.dataclass(frozen=True)
-class SyntheticChatConfig:
-  """Conversations made by procedure; zero leaves a kind out."""
-  identity: int = setting(400, "who are you? and its variants")
-  articles: int = setting(4000, "what is X?, answered by X's article")
-  counting: int = setting(4000, "letters of a word, spelled then counted")
-  sums: int = setting(16000, "sums modulo two")
-  sum_steps_share: float = setting(0.4, "share of the sums whose answer is "
-                                   "worked out; the rest state it at once")
-  identity_facts: str = setting(
-      "I am llm_jax quickstart, a small language model made by you with the "
-      "llm_jax codebase. I was trained on English Wikipedia introductions.",
-      "what the model says of itself")
-  sum_min_terms: int = setting(4, "sums: fewest terms")
-  sum_max_terms: int = setting(6, "sums: most terms")
-  validation: int = setting(64, "held-out conversations of each kind")
-
-  def validate(self) -> None:
-    """Raises `ConfigError` for amounts that cannot be made."""
-    for name in ("identity", "articles", "counting", "sums", "validation"):
-      require(getattr(self, name) >= 0, f"data.synthetic.{name} is "
-              f"{getattr(self, name)}; it cannot be negative.")
-    require(self.identity + self.articles + self.counting + self.sums > 0,
-            "data.synthetic makes no conversations; ask for some of a kind.")
-    require(0 <= self.sum_steps_share <= 1, "data.synthetic.sum_steps_share is "
-            f"{self.sum_steps_share}; it is a share between 0 and 1.")
-    require(bool(self.identity_facts.strip()) or not self.identity,
-            "data.synthetic.identity_facts is empty; say who the model is, or "
-            "set data.synthetic.identity=0.")
-
-
-@dataclasses.dataclass(frozen=True)
-class SftDataConfig:
-  """Conversations."""
-  path: str = setting("synthetic", "'synthetic', or a .jsonl or .parquet file, "
-                      "directory or glob with `messages`, or `prompt` and "
-                      "`response`")
-  errors: str = setting("strict", "strict | replace: bytes that are not UTF-8")
-  validation_fraction: float = setting(0.02, "held out of the user's own file")
-  overlong: str = setting("error", "error | trim: a conversation longer than "
-                          "seq_len is cut after its last answer that fits")
-  synthetic: SyntheticChatConfig = setting(SyntheticChatConfig(), "the mix")
-
-
-@dataclasses.dataclass(frozen=True)
 class SftConfig(TrainRunConfig):
   """experiments/sft.py"""
   data: SftDataConfig = setting(SftDataConfig(), "conversations")
   workdir: str = setting("runs/sft", "directory of this run")
-  init_from: str = setting("runs/pretrain", "the base model")
+  init_from: str = setting("runs/pretrain", "the base model: a run of ours, "
+                           "or any other model, such as smollm2-135m, a "
+                           "Hugging Face folder or a .gguf file")
+  compute_dtype: str = setting("", "float32 | bfloat16 activations; empty: as "
+                               "the base model has it")
+  remat: str = setting("", "none | dots | attention | full | offload, as "
+                       "pretrain's model.remat; empty: as the base model has "
+                       "it")
   lora: LoraConfig = setting(LoraConfig(), "train an adapter, not the model")
   plateau_metric: str = setting("", "stop when this validation loss stops "
                                 "falling, e.g. sums; empty: run all steps")
@@ -147,7 +121,12 @@ class SftConfig(TrainRunConfig):
   def validate(self) -> None:
     """Raises `ConfigError` at the first setting that cannot work."""
     super().validate()
+    self.data.validate()
     self.lora.validate()
+    require_choice("compute_dtype", self.compute_dtype,
+                   ("", "float32", "bfloat16"))
+    require_choice("remat", self.remat, ("", "none", "dots", "attention",
+                                         "full", "offload"))
     require(not self.lora.rank or self.optimizer.name == "adamw",
             f"optimizer.name={self.optimizer.name} orthogonalises whole "
             "matrices, which the factors of lora.rank="
@@ -205,7 +184,11 @@ class EvaluateConfig:
   """experiments/evaluate.py"""
   checkpoint: str = setting("", "run directory, Hugging Face folder or "
                             "organisation/name, .gguf file, or a named model")
-  suite: str = setting("all", "all | bits_per_byte | sums")
+  suite: str = setting("all", "all (of the next two) | bits_per_byte | sums | "
+                       "psychology")
+  psychology: PsychologyConfig = setting(PsychologyConfig(), "that suite")
+  baseline: str = setting("", "psychology: a model to compare with, or the "
+                          ".json that an earlier evaluation of it wrote")
   data: TextConfig = setting(TextConfig(), "text for bits per byte")
   problems: RlDataConfig = setting(RlDataConfig(), "problems with answers")
   sampling: SamplingConfig = setting(SamplingConfig(), "of generative suites")
@@ -216,8 +199,12 @@ class EvaluateConfig:
 
   def validate(self) -> None:
     """Raises `ConfigError` at the first setting that cannot work."""
-    require_choice("suite", self.suite, ("all", "bits_per_byte", "sums"))
+    require_choice("suite", self.suite, ("all", "bits_per_byte", "sums",
+                                         "psychology"))
+    require(not self.baseline or self.suite == "psychology", "baseline is for "
+            f"--suite=psychology, not {self.suite}; leave it out.")
     self.data.validate()
+    self.psychology.validate()
     self.sampling.validate()
     for name in ("batch_size", "seq_len"):
       require(getattr(self, name) > 0,
@@ -248,6 +235,7 @@ class ChatConfig:
   max_new_tokens: int = setting(160, "tokens of one answer at most")
   raw: bool = setting(False, "continue the text that is typed, as a base model "
                       "does, rather than answer")
+  tools: ToolsConfig = setting(ToolsConfig(), "what the model may call")
   seed: int = setting(0, "sampling")
 
   @property
@@ -262,6 +250,11 @@ class ChatConfig:
     """Raises `ConfigError` at the first setting that cannot work."""
     self.sampling.validate()
     require_choice("dtype", self.dtype, ("", "float32", "bfloat16"))
+    self.tools.validate()
+    require(not (self.tools.names and self.stop), "--stop may cut a call of a "
+            "tool in two; leave it out, or --tools.names.")
+    require(not (self.tools.names and self.raw), "--raw continues a text, and "
+            "--tools.names is for a model that answers; leave one of them out.")
     require(not (self.model and self.checkpoint), "--model and --checkpoint "
             "both name a model; give one of them.")
     require(bool(self.model or self.checkpoint), "no model is named; give "
@@ -301,6 +294,33 @@ class ConvertConfig:
                    dtypes[self.format])
     require(self.max_shard_gb > 0, f"max_shard_gb is {self.max_shard_gb}; it "
             "must be positive.")
+
+
+@dataclasses.dataclass(frozen=True)
+class ThinkConfig:
+  """experiments/think.py"""
+  task: ThinkTaskConfig = setting(ThinkTaskConfig(), "what is asked, and the "
+                                  "manners in which it is answered")
+  init_from: str = setting("", "base checkpoint that each manner starts from; "
+                           "empty: one and the same untrained model")
+  model: ModelConfig = setting(ModelConfig(), "the untrained model")
+  vocab_size: int = setting(276, "of its tokenizer, learnt from the problems")
+  recipe: SftConfig = setting(SftConfig(), "training; data, init_from and "
+                              "workdir are each manner's own")
+  max_new_tokens: int = setting(48, "tokens of an answer at most")
+  batch_size: int = setting(128, "problems at once, when they are evaluated")
+  workdir: str = setting("runs/think", "directory of all runs, think.json and "
+                         "think.html")
+
+  def validate(self) -> None:
+    """Raises `ConfigError` at the first setting that cannot work."""
+    self.task.validate()
+    self.recipe.validate()
+    for name in ("max_new_tokens", "batch_size"):
+      require(getattr(self, name) > 0,
+              f"{name} is {getattr(self, name)}; it must be positive.")
+    require(not self.recipe.plateau_metric, "recipe.plateau_metric is set; the "
+            "manners are trained for equally many steps, so leave it empty.")
 
 
 @dataclasses.dataclass(frozen=True)

@@ -16,6 +16,18 @@ class ConfigError(ValueError):
   """A user's mistake, told in one sentence: what, where, and the remedy."""
 
 
+class DataFault(ConfigError):
+  """A fault in one row of a user's data, which can be passed over.
+
+  Attributes:
+    kind: what it is counted as, in a word or two: "malformed JSON".
+  """
+
+  def __init__(self, kind: str, sentence: str):
+    super().__init__(sentence)
+    self.kind = kind
+
+
 def setting(default: Any, help: str) -> Any:  # noqa: A002 - absl's own word
   """A dataclass field with a default and the help text of its flag."""
   return dataclasses.field(default=default, metadata={"help": help})
@@ -364,7 +376,8 @@ class TokenizerConfig:
   max_digits: int = setting(3, "digits in one token; GPT-4's pattern has 3")
   special_tokens: tuple[str, ...] = setting(
       ("<|endoftext|>", "<|pad|>", "<|system|>", "<|user|>", "<|assistant|>",
-       "<|end|>"), "added after the learned tokens; never split")
+       "<|end|>", "<|tool|>", "<|tool_call|>"),
+      "added after the learned tokens; never split")
   max_bytes: int = setting(2_000_000_000, "train on this much text, the first "
                            "of it; 0: on all. It bounds the memory, which "
                            "grows with the number of different words")

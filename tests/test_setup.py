@@ -26,7 +26,7 @@ OTHERS_IMPORT = {"fasteners": "fasteners", "pyahocorasick": "ahocorasick",
                  "lxml-html-clean": "lxml_html_clean"}
 # Asked for only where a user wants them, and told when missing.
 OPTIONAL = {"wandb", "gcsfs", "llguidance", "s3fs", "IPython", "ray",
-            "matplotlib"}
+            "matplotlib", "bm25s", "pydantic_monty"}
 
 
 @pytest.fixture(scope="module")
@@ -97,8 +97,8 @@ def test_bounds_are_lower_bounds_and_hold_here(packaging):
 
 def test_extras(packaging):
   extras = packaging["extras_require"]
-  assert set(extras) == {"tpu", "cuda12", "cuda13", "data", "serve", "ray",
-                         "plots", "rl", "convert", "test", "notebooks",
+  assert set(extras) == {"tpu", "cuda12", "cuda13", "data", "serve", "tools",
+                         "ray", "plots", "rl", "convert", "test", "notebooks",
                          "reference", "all"}
   assert "torch==2.13.0" in extras["reference"]
   for name in set(extras) - {"reference"}:

@@ -20,13 +20,13 @@ import os
 import posixpath
 import re
 import zlib
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any, BinaryIO, NamedTuple
 
 import fsspec
 from fsspec.implementations.local import LocalFileSystem
 
-from llm_jax.config import ConfigError, require
+from llm_jax.config import ConfigError, DataFault, require
 
 RECORD_SUFFIXES = (".jsonl", ".jsonl.gz", ".parquet")
 TEXT_SUFFIXES = (".txt", ".txt.gz")
@@ -112,25 +112,31 @@ def files_fingerprint(files: Sequence[File]) -> str:
   return digest.hexdigest()
 
 
-def read_records(file: File, columns: Sequence[str],
-                 errors: str = "strict") -> Iterator[Record]:
+OnFault = Callable[[DataFault], None]
+
+
+def read_records(file: File, columns: Sequence[str] | None = None,
+                 errors: str = "strict", on_fault: OnFault | None = None
+                 ) -> Iterator[Record]:
   """The rows of a `.jsonl`, `.jsonl.gz` or `.parquet` file.
 
   Args:
     file: the file.
     columns: groups of fields that will do, best first, fields of a group
-      joined by '+': ("messages", "prompt+response"). Every record has all
-      fields of at least one group; other fields of a parquet file are not
-      read.
+      joined by '+': ("text", "prompt+answer"). Every record has all fields of
+      at least one group; other fields of a parquet file are not read. None:
+      all fields that there are.
     errors: "strict", or "replace" for bytes that are not UTF-8.
+    on_fault: is told of a row that cannot be read, which is passed over; None:
+      it is raised.
 
   Raises:
     ConfigError: naming the file, and the line or column at fault.
   """
   if file.path.endswith(".parquet"):
-    yield from _read_parquet(file, columns, errors)
+    yield from _read_parquet(file, columns, errors, on_fault)
   else:
-    yield from _read_jsonl(file, columns, errors)
+    yield from _read_jsonl(file, columns, errors, on_fault)
 
 
 def open_bytes(file: File) -> tuple[BinaryIO, BinaryIO]:
@@ -141,10 +147,11 @@ def open_bytes(file: File) -> tuple[BinaryIO, BinaryIO]:
   return (gzip.open(raw) if file.path.endswith(".gz") else raw), raw
 
 
-def not_utf8(path: str, offset: int) -> ConfigError:
-  """The error for a byte that is not UTF-8, at a 0-based `offset`."""
-  return ConfigError(
-      f"{path} is not UTF-8 at byte offset {offset}; convert it, or pass "
+def not_utf8(path: str, offset: int, line: int = 0) -> DataFault:
+  """The fault of a byte that is not UTF-8, at a 0-based `offset`."""
+  place = f"byte offset {offset}" + (f" (line {line})" if line else "")
+  return DataFault(
+      "not UTF-8", f"{path} is not UTF-8 at {place}; convert it, or pass "
       "--data.errors=replace to put U+FFFD there and go on.")
 
 
@@ -178,20 +185,26 @@ def _wanted(columns: Sequence[str]) -> str:
                       for group in _groups(columns))
 
 
-def _read_jsonl(file: File, columns: Sequence[str],
-                errors: str) -> Iterator[Record]:
-  groups = [frozenset(group) for group in _groups(columns)]
+def _read_jsonl(file: File, columns: Sequence[str] | None, errors: str,
+                on_fault: OnFault | None) -> Iterator[Record]:
+  groups = [frozenset(group) for group in _groups(columns or ())]
   stream, raw = open_bytes(file)
   offset = 0
   with raw, stream:
     try:
       for number, line in enumerate(stream, start=1):
         source = f"{file.path}:{number}"
-        fields = _parse_line(line, file.path, source, offset, errors)
+        try:
+          fields = _parse_line(line, file.path, number, offset, errors)
+        except DataFault as fault:
+          if on_fault is None:
+            raise
+          on_fault(fault)
+          fields = None
         offset += len(line)
         if fields is None:
           continue
-        if all(group - fields.keys() for group in groups):
+        if groups and all(group - fields.keys() for group in groups):
           present = ", ".join(sorted(map(str, fields))) or "none"
           raise ConfigError(f"{source} lacks the field {_wanted(columns)}; "
                             f"its fields are {present}.")
@@ -200,30 +213,35 @@ def _read_jsonl(file: File, columns: Sequence[str],
       raise broken_gzip(file.path, error) from error
 
 
-def _parse_line(line: bytes, path: str, source: str, offset: int,
+def _parse_line(line: bytes, path: str, number: int, offset: int,
                 errors: str) -> dict[str, Any] | None:
   """The JSON object on a line, or None for a blank line."""
+  source = f"{path}:{number}"
   if offset == 0:
     line = line.removeprefix(codecs.BOM_UTF8)  # Windows writes one
   try:
     text = line.decode("utf-8", errors)
   except UnicodeDecodeError as error:
-    raise not_utf8(path, offset + error.start) from error
+    raise not_utf8(path, offset + error.start, number) from error
   if not text.strip():
     return None
   try:
     fields = json.loads(text)
   except json.JSONDecodeError as error:
-    raise ConfigError(
-        f"{source} is not JSON ({error.msg} at column {error.colno}); each "
-        "line must be one object.") from error
-  require(isinstance(fields, dict), f"{source} is a JSON "
-          f"{type(fields).__name__}; each line must be one object.")
+    raise DataFault(
+        "malformed JSON", f"{source} is not JSON ({error.msg} at column "
+        f"{error.colno}); each line must be one object.") from error
+  except (ValueError, RecursionError) as error:  # such as a number's length
+    raise DataFault("malformed JSON", f"{source} is not JSON ({error}); each "
+                    "line must be one object.") from error
+  if not isinstance(fields, dict):
+    raise DataFault("malformed JSON", f"{source} is a JSON "
+                    f"{type(fields).__name__}; each line must be one object.")
   return fields
 
 
-def _read_parquet(file: File, columns: Sequence[str],
-                  errors: str) -> Iterator[Record]:
+def _read_parquet(file: File, columns: Sequence[str] | None, errors: str,
+                  on_fault: OnFault | None) -> Iterator[Record]:
   # pyarrow takes a fifth of a second to import: only those who need it wait.
   import pyarrow as pa
   import pyarrow.parquet as pq
@@ -235,26 +253,32 @@ def _read_parquet(file: File, columns: Sequence[str],
       raise ConfigError(f"{file.path} is not a parquet file: {error}."
                         ) from error
     present = table.schema_arrow.names
-    chosen = next((group for group in _groups(columns)
-                   if set(group) <= set(present)), None)
+    chosen = present if columns is None else next(
+        (group for group in _groups(columns) if set(group) <= set(present)),
+        None)
     if chosen is None:
       raise ConfigError(f"{file.path} lacks the column {_wanted(columns)}; its "
                         f"columns are {', '.join(present)}.")
     row = 0
     for batch in table.iter_batches(batch_size=1024, columns=chosen):
-      for fields in _parquet_rows(batch, file.path, row, errors):
+      for fields in _parquet_rows(batch, file.path, row, errors, on_fault):
         row += 1
-        yield Record(fields, f"{file.path} row {row}",
-                     row / max(table.metadata.num_rows, 1))
+        if fields is not None:
+          yield Record(fields, f"{file.path} row {row}",
+                       row / max(table.metadata.num_rows, 1))
 
 
-def _parquet_rows(batch: Any, path: str, first: int,
-                  errors: str) -> list[dict[str, Any]]:
-  """The rows of an Arrow batch, the first of which is row `first` (0-based)."""
+def _parquet_rows(batch: Any, path: str, first: int, errors: str,
+                  on_fault: OnFault | None) -> list[dict[str, Any] | None]:
+  """The rows of an Arrow batch, the first of which is row `first` (0-based);
+  None for one of which `on_fault` was told."""
   import pyarrow as pa
   try:
     return batch.to_pylist()
   except UnicodeDecodeError as error:
+    if errors == "strict" and on_fault is not None:
+      return [_parquet_row(batch, i, f"{path} row {first + i + 1}", on_fault)
+              for i in range(batch.num_rows)]
     if errors == "strict":
       raise ConfigError(
           f"{path} has text that is not UTF-8 between rows {first + 1} and "
@@ -270,3 +294,15 @@ def _parquet_rows(batch: Any, path: str, first: int,
       column = column.to_pylist()
     columns[name] = column
   return [dict(zip(columns, values)) for values in zip(*columns.values())]
+
+
+def _parquet_row(batch: Any, i: int, source: str,
+                 on_fault: OnFault) -> dict[str, Any] | None:
+  """Row `i` of a batch, or None and the fault told."""
+  try:
+    return batch.slice(i, 1).to_pylist()[0]
+  except UnicodeDecodeError as error:
+    on_fault(DataFault("not UTF-8", f"{source} has text that is not UTF-8 "
+                       f"(byte {error.start} of its field); convert it, or "
+                       "pass --data.errors=replace to put U+FFFD there."))
+    return None

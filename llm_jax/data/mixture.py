@@ -43,7 +43,7 @@ def open_sources(sources: Sequence[tuple[str, float]]) -> list[Source]:
             f"{shards.path} was made with another tokenizer than {first.path}; "
             "make the shards of a mixture with one tokenizer.")
   return [Source(name, shards, share) for name, shards, (_, share)
-          in zip(_names([path for path, _ in sources]), opened, sources)]
+          in zip(short_names([path for path, _ in sources]), opened, sources)]
 
 
 def passes(source: Source, seq_len: int, num_rows: int) -> float:
@@ -52,7 +52,7 @@ def passes(source: Source, seq_len: int, num_rows: int) -> float:
   return num_rows * source.share / rows
 
 
-def _names(paths: Sequence[str]) -> list[str]:
+def short_names(paths: Sequence[str]) -> list[str]:
   """The shortest ends of paths by which they can be told apart."""
   parts = [path.rstrip("/").split("/") for path in paths]
   for length in range(1, max(map(len, parts)) + 1):

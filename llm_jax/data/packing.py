@@ -22,7 +22,7 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from llm_jax.config import require, require_choice
+from llm_jax.config import ConfigError, require, require_choice
 
 Rendered = tuple[Sequence[int], Sequence[int]]  # (ids, loss_mask), equally long
 
@@ -99,15 +99,17 @@ def pack_best_fit(lengths: Sequence[int], seq_len: int,
 
 
 def fit_conversations(conversations: Sequence[Rendered], seq_len: int,
-                      overlong: str = "error"
+                      overlong: str = "error", sources: Sequence[str] = ()
                       ) -> tuple[list[Rendered], int, int]:
   """Makes every rendered conversation fit a row, or says why it does not.
 
   Args:
     conversations: (ids, loss_mask) pairs of `render_conversation`.
     seq_len: places in a row.
-    overlong: "error", or "trim": end a conversation that is too long after its
-      last answer that fits, and leave it out if its first does not.
+    overlong: what becomes of a conversation that is too long: "error"; "trim":
+      it ends after its last answer that fits, and is left out if its first does
+      not; "skip": it is left out.
+    sources: where each is from, to name the first that is too long.
 
   Returns:
     (those that fit, number trimmed, number left out).
@@ -115,19 +117,24 @@ def fit_conversations(conversations: Sequence[Rendered], seq_len: int,
   Raises:
     ConfigError: one is too long and `overlong` is "error"; or none is left.
   """
-  require_choice("data.overlong", overlong, ("error", "trim"))
+  require_choice("data.overlong", overlong, ("error", "trim", "skip"))
   lengths = [len(ids) for ids, _ in conversations]
-  too_long = sum(length > seq_len for length in lengths)
-  require(overlong == "trim" or not too_long,
-          f"{too_long} of {len(lengths)} conversations are longer than "
-          f"seq_len={seq_len} (the longest has {max(lengths, default=0)} "
-          "tokens); raise seq_len, shorten them, or pass --data.overlong=trim "
-          "to end each after its last answer that fits.")
+  too_long = [i for i, length in enumerate(lengths) if length > seq_len]
+  if too_long and overlong == "error":
+    first = too_long[0]
+    place = sources[first] if sources and sources[first] else (
+        f"conversation {first + 1}")
+    raise ConfigError(
+        f"{place} has {lengths[first]} tokens, and {len(too_long)} of "
+        f"{len(lengths)} conversations are longer than seq_len={seq_len} (the "
+        f"longest has {max(lengths)} tokens); raise seq_len, shorten them, or "
+        "pass --data.overlong=trim to end each after its last answer that "
+        "fits, --data.overlong=skip to leave them out.")
   fitting: list[Rendered] = []
   trimmed = 0
   for ids, mask in conversations:
     if len(ids) > seq_len:
-      end = _last_answer_end(mask, seq_len)
+      end = _last_answer_end(mask, seq_len) if overlong == "trim" else 0
       if not end:
         continue
       ids, mask = ids[:end], mask[:end]

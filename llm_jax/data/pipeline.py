@@ -116,11 +116,21 @@ def mixture_dataset(parts: Sequence[tuple[TokenShards, float]], seq_len: int,
   Raises:
     ConfigError: a split is shorter than one context.
   """
-  all_rows = []
-  for shards, _ in parts:
-    stream = shards.tokens("train")
-    _require_a_context(stream, shards, seq_len)
-    all_rows.append(WindowRows(stream, shards.endoftext_id, seq_len))
+  return mixed_dataset(
+      [(train_windows(shards, seq_len), share) for shards, share in parts],
+      batch_size, seed, process_rows, numbered=numbered)
+
+
+def mixed_dataset(parts: Sequence[tuple[Rows, float]], batch_size: int,
+                  seed: int = 0, process_rows: np.ndarray | None = None, *,
+                  numbered: bool = False) -> grain.MapDataset:
+  """Rows of several kinds, in shares, without end: `mixture_dataset` of any.
+
+  Args:
+    parts: (rows, share) pairs; all rows have the same length.
+    batch_size, seed, process_rows, numbered: as above.
+  """
+  all_rows = [part for part, _ in parts]
   rows = JoinedRows(all_rows)
   # Each part has an order of its own, the first that which it has alone.
   numbers = [
@@ -131,6 +141,13 @@ def mixture_dataset(parts: Sequence[tuple[TokenShards, float]], seq_len: int,
   return _batches(rows, mixed, batch_size, process_rows, numbered)
 
 
+def train_windows(shards: TokenShards, seq_len: int) -> WindowRows:
+  """The rows of the training split; ConfigError if it has no context."""
+  stream = shards.tokens("train")
+  _require_a_context(stream, shards, seq_len)
+  return WindowRows(stream, shards.endoftext_id, seq_len)
+
+
 def conversations_dataset(conversations: Sequence[packing.Rendered],
                           seq_len: int, batch_size: int, seed: int = 0,
                           process_rows: np.ndarray | None = None, *,
@@ -138,14 +155,14 @@ def conversations_dataset(conversations: Sequence[packing.Rendered],
                           overlong: str = "error",
                           report: Callable[[str], None] = print
                           ) -> grain.MapDataset:
-  """Whole conversations, packed into rows.
+  """Whole conversations, packed into rows (`pack_conversations`).
 
   Args:
     conversations: (ids, loss_mask) pairs of `render_conversation`.
     seq_len, batch_size, seed, process_rows: as above.
     train: without end and shuffled each epoch, or once and in order.
     numbered: batches have the field `examples`.
-    overlong: "error" or "trim", see `packing.fit_conversations`.
+    overlong: see `packing.fit_conversations`.
     report: told how full the rows are, and what was trimmed.
 
   Returns:
@@ -154,17 +171,52 @@ def conversations_dataset(conversations: Sequence[packing.Rendered],
   Raises:
     ConfigError: a conversation that does not fit, or none at all.
   """
-  fitting, trimmed, left_out = packing.fit_conversations(
-      conversations, seq_len, overlong)
-  rows = ConversationRows(fitting, seq_len, seed)
-  line = (f"packed {len(fitting):,} conversations into {len(rows):,} rows of "
-          f"{seq_len} tokens, {rows.packing.efficiency:.1%} full")
-  if trimmed or left_out:
-    line += (f"; {trimmed:,} were trimmed to their answers that fit, "
-             f"{left_out:,} left out because none does")
-  report(line)
+  rows = pack_conversations(conversations, seq_len, seed, overlong=overlong,
+                            report=report)
   return _batches(rows, _numbers(rows, batch_size, seed, train), batch_size,
                   process_rows, numbered)
+
+
+def pack_conversations(conversations: Sequence[packing.Rendered],
+                       seq_len: int, seed: int = 0, *,
+                       overlong: str = "error", sources: Sequence[str] = (),
+                       report: Callable[[str], None] = print
+                       ) -> ConversationRows:
+  """Rows of whole conversations; nothing is dropped or cut without a word.
+
+  Args:
+    conversations: (ids, loss_mask) pairs of `render_conversation`.
+    seq_len: tokens of a row (T).
+    seed: the order among conversations of one length.
+    overlong, sources: see `packing.fit_conversations`.
+    report: told how many there are, how full the rows are and which share of
+      the tokens is trained, and what was trimmed or left out.
+
+  Raises:
+    ConfigError: a conversation that does not fit, or none at all.
+  """
+  fitting, trimmed, left_out = packing.fit_conversations(
+      conversations, seq_len, overlong, sources)
+  rows = ConversationRows(fitting, seq_len, seed)
+  tokens = sum(len(ids) for ids, _ in fitting)
+  trained = sum(int(np.sum(mask)) for _, mask in fitting)
+  line = (f"packed {len(fitting):,} conversations ({tokens:,} tokens, "
+          f"{trained / tokens:.1%} of them trained) into {len(rows):,} rows of "
+          f"{seq_len} tokens, {rows.packing.efficiency:.1%} full")
+  if trimmed or left_out:
+    line += (f"; of {len(conversations):,}, {trimmed:,} were trimmed to their "
+             f"answers that fit, {left_out:,} left out")
+    line += " because none does" if overlong == "trim" else " as too long"
+  report(line)
+  return rows
+
+
+def rows_dataset(rows: Rows, batch_size: int,
+                 process_rows: np.ndarray | None = None) -> grain.MapDataset:
+  """All rows once, in order; the last batch is filled up with rows that do not
+  count. Arguments as above."""
+  return _batches(rows, _numbers(rows, batch_size, 0, False), batch_size,
+                  process_rows)
 
 
 def iterate(dataset: grain.MapDataset, start_step: int = 0

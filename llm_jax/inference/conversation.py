@@ -3,11 +3,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from typing import Any
 
 from llm_jax.config import require
 from llm_jax.inference.text_stream import TextStream
-from llm_jax.tokenizer.chat import Message, render_prompt
+from llm_jax.tokenizer.chat import CALL, has_own_template, render_prompt
+from llm_jax.tokenizer.messages import Message
 from llm_jax.tokenizer.protocol import Tokenizer
 
 
@@ -38,17 +40,31 @@ def stream_text(tokens: Iterable[int], tokenizer: Tokenizer,
     yield piece
 
 
-def fit_messages(messages: Sequence[Message], tokenizer: Tokenizer,
-                 room: int) -> tuple[list[int], int]:
+def call_marks(tokenizer: Tokenizer) -> tuple[tuple[int, ...],
+                                              tuple[str, ...]]:
+  """(ids, texts) with which a call of a tool begins: not words for a person.
+
+  Calls that are bare JSON, as Llama 3 writes them, begin with nothing else.
+  """
+  if not has_own_template(tokenizer):
+    return (tokenizer.special_tokens[CALL],), ()
+  return (), (("<tool_call>",) if "<tool_call>" in tokenizer.chat_template
+              else ())
+
+
+def fit_messages(messages: Sequence[Message], tokenizer: Tokenizer, room: int,
+                 tools: Sequence[Mapping[str, Any]] = ()
+                 ) -> tuple[list[int], int]:
   """The prompt of a conversation, without the oldest turns if it is too long.
 
   Turns are left out whole, a user's message with its answer; the system
-  message and the last user message stay.
+  message and the last user message, with what came of it, stay.
 
   Args:
-    messages: the conversation, the last one the user's.
+    messages: the conversation, the last one the user's or a tool's.
     tokenizer: the model's.
     room: tokens that the prompt may have.
+    tools: schemas of the functions that the model may call.
 
   Returns:
     (ids, messages left out).
@@ -60,7 +76,7 @@ def fit_messages(messages: Sequence[Message], tokenizer: Tokenizer,
   turns = list(messages[len(system):])
   dropped = 0
   while True:
-    ids = render_prompt(system + turns[dropped:], tokenizer)
+    ids = render_prompt(system + turns[dropped:], tokenizer, tools)
     if len(ids) <= room:
       return ids, dropped
     later = [i for i in range(dropped + 1, len(turns))

@@ -15,7 +15,7 @@ from etils import epath
 
 from llm_jax import paths
 from llm_jax.config import ConfigError
-from llm_jax.tokenizer.chat import JINJA_TEMPLATE
+from llm_jax.tokenizer.chat import is_ours
 from llm_jax.tokenizer.huggingface_format import CONFIG_FILE
 from llm_jax.tokenizer.protocol import Tokenizer
 
@@ -40,7 +40,7 @@ def read_description(tokenizer: Tokenizer, folder: epath.Path) -> None:
                      if entry.get("name") == "default"), "")
   if (folder / TEMPLATE_FILE).exists():
     template = (folder / TEMPLATE_FILE).read_text()
-  tokenizer.chat_template = "" if template == JINJA_TEMPLATE else template
+  tokenizer.chat_template = "" if is_ours(template) else template
   stops = _read(folder / GENERATION_FILE).get("eos_token_id")
   stops = stops if isinstance(stops, list) else [stops]
   tokenizer.stop_token_ids = tuple(

@@ -99,7 +99,7 @@ def read_tokenizer(fields: Mapping[str, Any], file: str) -> Tokenizer | None:
   names = {name: tokens[fields[_KEY + key]] for name, key in _IDS.items()
            if 0 <= fields.get(_KEY + key, -1) < len(tokens)}
   template = fields.get(_TEMPLATE, "")
-  tokenizer.chat_template = "" if template == chat.JINJA_TEMPLATE else template
+  tokenizer.chat_template = "" if chat.is_ours(template) else template
   tokenizer.token_names = names
   stops = [fields.get(_KEY + key) for key in (
       "eos_token_id", "eot_token_id", "eom_token_id")]
@@ -224,6 +224,9 @@ def _bpe_fields(tokenizer: BpeTokenizer | HuggingFaceTokenizer,
       for i, token in added.items()}, vocab_size)
   merges = [pair if isinstance(pair, str) else " ".join(pair)
             for pair in model["merges"]]
+  require(bool(merges), "the tokenizer has no merges (its tokens are single "
+          "bytes), and GGUF has no empty lists; export the model with "
+          "format=hf.")
   return {_KEY + "model": "gpt2", _KEY + "pre": pre, _KEY + "tokens": tokens,
           _KEY + "token_type": types, _KEY + "merges": merges,
           _WHOLE: json.dumps(contents, ensure_ascii=False)}
@@ -276,7 +279,7 @@ def _description(tokenizer: Tokenizer) -> dict[str, Any]:
       ids["eot_token_id"] = stops[-1]
   elif chat.can_chat(tokenizer):
     # What LM Studio and others stop at is the end of an answer.
-    fields[_TEMPLATE] = chat.JINJA_TEMPLATE
+    fields[_TEMPLATE] = chat.PLAIN_JINJA_TEMPLATE
     ids |= {"bos_token_id": special[chat.START],
             "eos_token_id": special[chat.END],
             "eot_token_id": special[chat.END]}

@@ -13,7 +13,7 @@ from collections.abc import Mapping, Sequence
 
 
 from llm_jax import paths
-from llm_jax.tokenizer.chat import JINJA_TEMPLATE, ROLES
+from llm_jax.tokenizer.chat import JINJA_TEMPLATE, has_roles
 from llm_jax.tokenizer.split_pattern import GPT2_PATTERN
 
 TOKENIZER_FILE = "tokenizer.json"
@@ -94,7 +94,7 @@ def write(directory: str | os.PathLike, tokenizer_json: Mapping) -> None:
                       ("eos_token", "<|endoftext|>"), ("pad_token", "<|pad|>")):
     if name in names:
       config[field] = name
-  if all(f"<|{role}|>" in names for role in ROLES):
+  if has_roles(names):
     config["chat_template"] = JINJA_TEMPLATE
   (directory / TOKENIZER_FILE).write_text(dumps(tokenizer_json))
   (directory / CONFIG_FILE).write_text(json.dumps(config, indent=1))

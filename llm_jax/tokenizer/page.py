@@ -1,16 +1,20 @@
-"""A page on which one types and sees the tokens, offline, in one file.
+"""Pages of tokens, offline, each in one file.
 
-The vocabularies are in the page, and `live.js` encodes with them as one types.
+`tokens_page`: one types and sees them. The vocabularies are in the page, and
+`live.js` encodes with them as one types. `conversations_page`: which tokens of
+conversations are trained.
 """
 
 from __future__ import annotations
 
+import html
 import json
 import pathlib
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 
 from llm_jax.tokenizer.live import live_vocabulary
 from llm_jax.tokenizer.protocol import Tokenizer, without_surrogates
+from llm_jax.tokenizer.view import TRAINED, UNTRAINED, TokenView
 
 _FOLDER = pathlib.Path(__file__).parent
 
@@ -40,3 +44,22 @@ def tokens_page(text: str, tokenizers: Mapping[str, Tokenizer]) -> str:
   middle, _, end = after.partition("SCRIPT")
   # What could end the element, or begin a comment, is escaped.
   return before + data.replace("<", "\\u003c") + middle + script + end
+
+
+def conversations_page(views: Sequence[tuple[str, TokenView]]) -> str:
+  """The HTML of a page of conversations, coloured by what is trained.
+
+  Args:
+    views: (where it is from, its tokens with their loss mask) of each.
+  """
+  legend = "".join(
+      f'<span style="background:{colour};padding:.1rem .4rem;border-radius:3px;'
+      f'margin-right:1rem">{words}</span>'
+      for colour, words in ((TRAINED, "trained"), (UNTRAINED, "not trained")))
+  sections = "\n".join(
+      f"<section><h2>{html.escape(name)}</h2><p>{view.summary()}</p>"
+      f"{view.html()}</section>" for name, view in views)
+  page = (_FOLDER / "conversations.html").read_text(encoding="utf-8")
+  before, _, after = page.partition("LEGEND")
+  middle, _, end = after.partition("SECTIONS")
+  return before + legend + middle + sections + end

@@ -16,14 +16,15 @@ from collections.abc import Mapping, Sequence
 import numpy as np
 
 from llm_jax.config import require
-from llm_jax.tokenizer.chat import Message, render_conversation
+from llm_jax.tokenizer.chat import Tools, render_conversation
+from llm_jax.tokenizer.messages import Message
 from llm_jax.tokenizer.protocol import (
     Tokenizer, id_list, without_surrogates)
 
 # Backgrounds that dark text can be read on: five in turn, so that neighbours
 # differ; or, with a mask, one for what is trained and one for what is not.
 _TURNS = ("#cfe3ff", "#ffe2b8", "#d5f0d0", "#f8d0dd", "#e3d7f7")
-_TRAINED, _UNTRAINED = "#b6ecb6", "#e4e4e4"
+TRAINED, UNTRAINED = "#b6ecb6", "#e4e4e4"
 _TURNS_256 = (153, 223, 194, 218, 183)  # the like in a terminal's 256 colours
 _TRAINED_256, _UNTRAINED_256 = 157, 254
 _SHOWN_BYTES = 16
@@ -55,7 +56,7 @@ class TokenView:
     """A `<div>` with its own colours, for any page; text is escaped."""
     spans = []
     for i, (token, piece) in enumerate(zip(self.ids, self.pieces)):
-      colour = self._choose(i, _TURNS, _TRAINED, _UNTRAINED)
+      colour = self._choose(i, _TURNS, TRAINED, UNTRAINED)
       title = f"id {token}, bytes {self.spellings[i].hex(' ')}"
       if self.loss_mask is not None:
         title += ", trained" if self.loss_mask[i] else ", not trained"
@@ -76,6 +77,15 @@ class TokenView:
           f"\x1b[48;5;{colour};38;5;16m{line}\x1b[0m" if line else ""
           for line in piece.split("\n")))
     return "".join(parts)
+
+  def summary(self) -> str:
+    """How many tokens there are, and how many of them are trained."""
+    count = len(self.ids)
+    if self.loss_mask is None:
+      return f"{count:,} tokens"
+    trained = sum(self.loss_mask)
+    return (f"{count:,} tokens, {trained:,} trained "
+            f"({trained / max(count, 1):.1%})")
 
   def listing(self, limit: int = 0) -> str:
     """A line for each of the first `limit` tokens (0: all): its number, id and
@@ -118,10 +128,10 @@ def show_tokens(text: str | Sequence[int] | np.ndarray, tokenizer: Tokenizer,
   return TokenView(ids, tokenizer, loss_mask)
 
 
-def show_conversation(messages: Sequence[Message],
-                      tokenizer: Tokenizer) -> TokenView:
+def show_conversation(messages: Sequence[Message], tokenizer: Tokenizer,
+                      tools: Tools = ()) -> TokenView:
   """A conversation as it is trained on: green are the targets of the loss."""
-  ids, loss_mask = render_conversation(messages, tokenizer)
+  ids, loss_mask = render_conversation(messages, tokenizer, tools)
   return TokenView(ids, tokenizer, loss_mask)
 
 

@@ -34,13 +34,14 @@ class Adapter:
 
     Args:
       directory: of the adapter's run. Where the base is no more at its place,
-        it is sought beside this: runs may have been moved together.
+        it is sought beside this and within: runs may have been moved together.
 
     Raises:
-      ConfigError: it is in neither place.
+      ConfigError: it is in none of these places.
     """
     base = epath.Path(self.base)
-    for place in (base, directory.parent / base.name):
+    for place in (base, directory.parent / base.name,
+                  directory / "base" / base.name):
       checkpoint = place / "checkpoints" / str(self.base_step)
       if checkpoint.exists():
         return str(checkpoint)

@@ -130,7 +130,7 @@ def test_multi_token_prediction_heads_are_left_out(tmp_path):
   params, _ = tiny.write(tmp_path, "deepseek_v3")
   tensors = tiny.tensors_of(tmp_path)
   tensors["model.layers.3.eh_proj.weight"] = np.ones((32, 64))
-  tensors["model.layers.3.embed_tokens.weight"] = np.ones((264, 32))
+  tensors["model.layers.3.embed_tokens.weight"] = np.ones((272, 32))
   tensors["model.layers.3.shared_head.norm.weight"] = np.ones(32)
   tiny.rewrite(tmp_path, tensors, num_nextn_predict_layers=1)
   again, _, notes = loaded_with_notes(tmp_path)
@@ -215,7 +215,7 @@ def test_each_shard_goes_to_its_device(name, tmp_path):
             x.sharding == jax.sharding.NamedSharding(mesh, spec)),
         split, shardings)
     table = split["embed"]["tokens"]
-    assert {s.data.shape for s in table.addressable_shards} == {(132, 8)}
+    assert {s.data.shape for s in table.addressable_shards} == {(136, 8)}
     # And out again, from all devices.
     (tmp_path / "again").mkdir()
     save_huggingface(tmp_path / "again", split, config, None)

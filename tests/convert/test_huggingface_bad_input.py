@@ -135,16 +135,16 @@ def test_index_of_another_model(sharded):
 
 def test_tokenizer_of_a_larger_vocabulary(tmp_path):
   config = tiny.config_of("llama")
-  smaller = dataclasses.replace(config, vocab_size=258)
+  smaller = dataclasses.replace(config, vocab_size=264)
   save_huggingface(tmp_path, tiny.params_of(smaller), smaller, None)
-  # Six special tokens: those alone may be beyond the table.
+  # Eight special tokens: those alone may be beyond the table.
   tiny.tokenizer().save(tmp_path)
   load_huggingface(tmp_path)
   contents = json.loads((tmp_path / "tokenizer.json").read_text())
   contents["added_tokens"] = []
   (tmp_path / "tokenizer.json").write_text(json.dumps(contents))
   text = told(tmp_path)
-  assert "tokenizer of 264 tokens" in text and "only 258 rows" in text
+  assert "tokenizer of 272 tokens" in text and "only 264 rows" in text
 
 
 def test_8_bit_weights_without_their_scales(folder):

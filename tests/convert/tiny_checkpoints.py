@@ -17,7 +17,7 @@ from etils import epath
 
 SIZES = {
     "hidden_size": 32, "intermediate_size": 40, "num_hidden_layers": 3,
-    "num_attention_heads": 4, "num_key_value_heads": 2, "vocab_size": 264,
+    "num_attention_heads": 4, "num_key_value_heads": 2, "vocab_size": 272,
     "rms_norm_eps": 1e-6, "max_position_embeddings": 64, "rope_theta": 500.0}
 _DEEPSEEK = SIZES | {
     "num_key_value_heads": 4, "n_routed_experts": 8, "num_experts_per_tok": 2,
@@ -26,7 +26,7 @@ _DEEPSEEK = SIZES | {
     "v_head_dim": 10, "q_lora_rank": 14, "n_group": 4, "topk_group": 2}
 CONFIGS = {
     "gpt2": {"architectures": ["GPT2LMHeadModel"], "n_embd": 32, "n_layer": 3,
-             "n_head": 4, "n_positions": 64, "vocab_size": 264},
+             "n_head": 4, "n_positions": 64, "vocab_size": 272},
     "llama": SIZES | {"architectures": ["LlamaForCausalLM"],
                       "attention_bias": True, "mlp_bias": True},
     "llama_tied": SIZES | {"architectures": ["LlamaForCausalLM"],
@@ -70,8 +70,8 @@ def params_of(config, seed=0):
 
 
 def tokenizer():
-  """256 bytes, two merges, six special tokens."""
-  return train_bpe(["a text"] * 4, TokenizerConfig(vocab_size=264))
+  """256 bytes, eight merges, eight special tokens."""
+  return train_bpe(["a text of words"] * 4, TokenizerConfig(vocab_size=272))
 
 
 def write(folder, name, **kwargs):

@@ -43,7 +43,8 @@ def test_parquet_of_both_forms(tmp_path):
 
 
 @pytest.mark.parametrize("row, expected", [
-    ({"prompt": "a"}, "lacks the field 'messages', or 'prompt' and 'response'"),
+    ({"prompt": "a"}, "its fields (prompt) are of no format known here: "
+                      "`messages`, `conversations` (ShareGPT), "),
     ({"prompt": "a", "response": None}, "`response` is of type NoneType"),
     ({"messages": "hello"}, "messages are a list"),
     ({"messages": []}, "has no messages"),

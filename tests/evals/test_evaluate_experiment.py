@@ -91,7 +91,7 @@ def test_bits_per_byte_of_shards(run_dir, tokenizer, tmp_path):
   bits = (len(ids) * math.log2(tokenizer.vocab_size)
           / len(TEXTS[0] * 20))
   assert result["bits_per_byte"]["value"] == pytest.approx(bits, rel=1e-5)
-  other = train_bpe(["xyz"] * 3, TokenizerConfig(vocab_size=263))
+  other = train_bpe(["xyz"] * 3, TokenizerConfig(vocab_size=265))
   write_shards([("train", Document("abc", ""))], other, shards)
   with pytest.raises(ConfigError, match="another tokenizer"):
     evaluate.run(settings(

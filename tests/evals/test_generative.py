@@ -21,9 +21,9 @@ class Vowels:
 
 @pytest.fixture(scope="module")
 def setup():
-  tokenizer = train_bpe(["What is this?"] * 4, TokenizerConfig(vocab_size=262))
+  tokenizer = train_bpe(["What is this?"] * 4, TokenizerConfig(vocab_size=264))
   model = ModelConfig(
-      vocab_size=262, embed_dim=16, num_layers=1, num_heads=2, num_kv_heads=2,
+      vocab_size=264, embed_dim=16, num_layers=1, num_heads=2, num_kv_heads=2,
       head_dim=8, mlp_dim=16, max_seq_len=40)
   params = jax.jit(init_params, static_argnames="config")(
       jax.random.key(0), config=model)

@@ -26,8 +26,8 @@ from llm_jax.evals.regurgitation import (
 from llm_jax.model.params import init_params
 from llm_jax.tokenizer.bpe import train_bpe
 
-BYTES = train_bpe(["a text"], TokenizerConfig(vocab_size=262))  # no merges
-MODEL = ModelConfig(vocab_size=262, embed_dim=16,
+BYTES = train_bpe(["a text"], TokenizerConfig(vocab_size=264))  # no merges
+MODEL = ModelConfig(vocab_size=264, embed_dim=16,
                     num_layers=1, num_heads=2, num_kv_heads=2, head_dim=8,
                     mlp_dim=16, max_seq_len=512)
 

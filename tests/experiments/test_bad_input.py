@@ -23,7 +23,7 @@ from llm_jax.training.train_step import TrainState
 from tiny_runs import TINY_MODEL, words, write_jsonl
 
 ROOT = pathlib.Path(__file__).parents[2]
-MODEL = ModelConfig(vocab_size=262, embed_dim=32, num_layers=2, num_heads=2,
+MODEL = ModelConfig(vocab_size=266, embed_dim=32, num_layers=2, num_heads=2,
                     num_kv_heads=2, head_dim=16, mlp_dim=48, max_seq_len=64)
 
 
@@ -31,7 +31,7 @@ MODEL = ModelConfig(vocab_size=262, embed_dim=32, num_layers=2, num_heads=2,
 def made(files, tmp_path_factory):
   """A tokenizer, shards, and an untrained run with a checkpoint."""
   directory = tmp_path_factory.mktemp("made")
-  tokenizer = train_bpe(["a text"] * 4, TokenizerConfig(vocab_size=262))
+  tokenizer = train_bpe(["a text"] * 4, TokenizerConfig(vocab_size=266))
   tokenizer.save(directory / "tokenizer")
   tokenizer.save(directory / "base" / "tokenizer")
   saver = Checkpointer(str(directory / "base"), CheckpointConfig(), MODEL,
@@ -76,7 +76,7 @@ def told(command, tmp_path):
 def flags_of(module, path, made):
   """What names `path` as data of an experiment, and the rest it needs."""
   if module is train_tokenizer:
-    return (f"--data.path={path}", "--tokenizer.vocab_size=262")
+    return (f"--data.path={path}", "--tokenizer.vocab_size=264")
   if module is tokenize_corpus:
     return (f"--data.path={path}", f"--tokenizer={made}/tokenizer")
   if module is pretrain:
@@ -146,8 +146,8 @@ def test_corpus_shorter_than_one_context(told, made, tmp_path):
 
 def test_vocabulary_smaller_than_the_bytes_and_specials(told, files):
   sentence = told(train_tokenizer, f"--data.path={files}/book.txt",
-                  "--tokenizer.vocab_size=261")
-  assert "261" in sentence and "262" in sentence
+                  "--tokenizer.vocab_size=263")
+  assert "263" in sentence and "264" in sentence
 
 
 @pytest.mark.parametrize("flag,named", [
@@ -159,7 +159,7 @@ def test_vocabulary_smaller_than_the_bytes_and_specials(told, files):
     ("--num_microbatches=3", ("batch_size=8", "num_microbatches=3")),
     ("--seq_len=65", ("seq_len=65", "max_seq_len=64")),
     ("--mesh.data=3", ("3 devices", "there are 8")),
-    ("--mesh.tensor=4", ("vocab=262", "4 devices", "--model.rules.vocab=")),
+    ("--mesh.tensor=4", ("vocab=266", "4 devices", "--model.rules.vocab=")),
     ("--model.rules.mlp=tensr", ("model.rules.mlp", "'tensr'", "tensor")),
     ("--num_steps=0", ("num_steps",)),
     ("--optimizer.name=adam", ("optimizer.name", "adamw")),

@@ -30,7 +30,7 @@ from llm_jax.training.train_step import TrainState
 from tiny_runs import WORDS, words, write_jsonl
 
 ROOT = pathlib.Path(__file__).parents[2]
-MODEL = ModelConfig(vocab_size=290, embed_dim=32, num_layers=2, num_heads=2,
+MODEL = ModelConfig(vocab_size=294, embed_dim=32, num_layers=2, num_heads=2,
                     num_kv_heads=2, head_dim=16, mlp_dim=48, max_seq_len=64,
                     init_std=0.1)
 LORA = LoraConfig(rank=4, alpha=8.0)
@@ -54,7 +54,7 @@ def flags(data, workdir, *more):
 def data(tmp_path_factory):
   """A base model (untrained), and conversations with one answer each."""
   directory = tmp_path_factory.mktemp("lora")
-  tokenizer = train_bpe([" ".join(WORDS * 9)], TokenizerConfig(vocab_size=290))
+  tokenizer = train_bpe([" ".join(WORDS * 9)], TokenizerConfig(vocab_size=294))
   tokenizer.save(directory / "base" / "tokenizer")
   params = jax.jit(init_params, static_argnums=1)(jax.random.key(0), MODEL)
   tx = make_optimizer(OptimizerConfig(), 1)
@@ -246,7 +246,7 @@ def test_out_to_peft_and_back(trained, data, tmp_path, command):
   assert sorted(p.name for p in folder.iterdir()) == [
       "adapter_config.json", "adapter_model.safetensors"]
   merged, config, tokenizer = load_pretrained(folder)
-  assert config.num_layers == 2 and tokenizer.vocab_size == 290
+  assert config.num_layers == 2 and tokenizer.vocab_size == 294
   jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, atol=1e-6),
                merged, load_params(str(run))[0])
   code, _, errors = command(convert, f"--source={data / 'base'}",

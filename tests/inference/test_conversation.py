@@ -3,15 +3,16 @@
 import pytest
 
 from llm_jax.config import ConfigError, TokenizerConfig
-from llm_jax.inference.conversation import fit_messages, stream_text
+from llm_jax.inference.conversation import (
+    call_marks, fit_messages, stream_text)
 from llm_jax.tokenizer.bpe import train_bpe
-from llm_jax.tokenizer.chat import render_prompt
+from llm_jax.tokenizer.chat import render_conversation, render_prompt
 
 
 @pytest.fixture(scope="module")
 def tokenizer():
   """Bytes and special tokens only: every accent is two tokens."""
-  return train_bpe(["a"], TokenizerConfig(vocab_size=262))
+  return train_bpe(["a"], TokenizerConfig(vocab_size=264))
 
 
 def test_characters_are_never_cut(tokenizer):
@@ -75,3 +76,39 @@ def test_the_oldest_turns_go_first_and_the_system_message_stays(
   assert fit_messages(messages, tokenizer, len(least)) == (least, 6)
   with pytest.raises(ConfigError, match="too long"):
     fit_messages(messages, tokenizer, len(least) - 1)
+
+
+TOOLS = [{"type": "function", "function": {
+    "name": "f", "parameters": {"properties": {"x": {"type": "string"}}}}}]
+CALL = {"type": "function", "function": {"name": "f", "arguments": {"x": "1"}}}
+
+
+def test_a_turn_with_calls_is_left_out_whole(tokenizer):
+  turn = [{"role": "user", "content": "ab"},
+          {"role": "assistant", "content": "", "tool_calls": [CALL]},
+          {"role": "tool", "content": "cd"}]
+  messages = [*turn, {"role": "assistant", "content": "ef"}, *turn]
+  whole = render_prompt(messages, tokenizer, TOOLS)
+  assert fit_messages(messages, tokenizer, len(whole), TOOLS) == (whole, 0)
+  short = render_prompt(turn, tokenizer, TOOLS)
+  assert fit_messages(messages, tokenizer, len(whole) - 1, TOOLS) == (short, 4)
+  with pytest.raises(ConfigError, match="too long"):
+    fit_messages(messages, tokenizer, len(short) - 1, TOOLS)
+
+
+def test_a_call_is_no_text(tokenizer):
+  """In our form and in Hermes'; what stands before it is."""
+  ids, _ = render_conversation(
+      [{"role": "user", "content": "a"},
+       {"role": "assistant", "content": "Wait.", "tool_calls": [CALL]}],
+      tokenizer)
+  answer = ids[ids.index(tokenizer.special_tokens["<|assistant|>"]) + 1:]
+  marks, texts = call_marks(tokenizer)
+  assert "".join(stream_text(answer, tokenizer, marks, texts)) == "Wait."
+  hermes = train_bpe(["a"], TokenizerConfig(vocab_size=264))
+  hermes.chat_template = "{{ tools }}<tool_call>"
+  answer = hermes.encode('Wait.<tool_call>{"name": "f"}</tool_call>')
+  marks, texts = call_marks(hermes)
+  assert "".join(stream_text(answer, hermes, marks, texts)) == "Wait."
+  hermes.chat_template = "{{ messages }}"
+  assert call_marks(hermes) == ((), ())

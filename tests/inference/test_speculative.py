@@ -43,7 +43,9 @@ GUESSERS = {
 
 
 @pytest.mark.parametrize("config, name, settings", [
-    (MODEL, "lookup", {}), (LEARNED, "lookup_1", {}), (MODEL, "itself", {}),
+    (MODEL, "lookup", {}),
+    pytest.param(LEARNED, "lookup_1", {}, marks=pytest.mark.slow),
+    pytest.param(MODEL, "itself", {}, marks=pytest.mark.slow),
     (MODEL, "draft", {"repetition_penalty": 1.2, "frequency_penalty": 0.3})])
 def test_greedy_is_greedy_token_for_token(models, config, name, settings):
   """Ragged rows, stop tokens at any place, up to the model's last position."""
@@ -126,8 +128,12 @@ def drawn(small, sampling, speculation, stop_ids=()):
   return rows, int(stats.kept_B.sum()), int(stats.rounds_B.sum())
 
 
-@pytest.mark.parametrize("draft", [None, SMALL_DRAFT], ids=["lookup", "draft"])
-@pytest.mark.parametrize("name", SAMPLERS)
+@pytest.mark.parametrize("name, draft", [
+    pytest.param(
+        name, draft, id=f"{name}-{'draft' if draft else 'lookup'}",
+        # Each sampler once among the quick ones, and each kind of guess.
+        marks=[] if bool(draft) == (name == "plain") else pytest.mark.slow)
+    for name in SAMPLERS for draft in (None, SMALL_DRAFT)])
 def test_the_distribution_is_the_models(small, name, draft):
   """All 125 completions of three tokens, with the probability they have."""
   sampling = SAMPLERS[name]

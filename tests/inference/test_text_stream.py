@@ -66,7 +66,7 @@ def test_broken_characters_are_shown_at_the_end():
 
 
 def test_the_tokens_after_a_stop_string_are_not_asked_for():
-  tokenizer = train_bpe(["a"], TokenizerConfig(vocab_size=262))
+  tokenizer = train_bpe(["a"], TokenizerConfig(vocab_size=264))
   tokens = iter(tokenizer.encode("answer\nQ: next"))
   pieces = stream_text(tokens, tokenizer, stop=("\nQ", "none"))
   assert "".join(pieces) == "answer"

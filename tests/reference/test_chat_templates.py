@@ -17,8 +17,10 @@ CHATML = """{% for message in messages %}
 <|im_start|>system
 You help.<|im_end|>
 {% endif %}
-{{ '<|im_start|>' + message['role'] + '\n' + message['content'] }}
-{%- generation %}<|im_end|>{% endgeneration %}
+{{ '<|im_start|>' + message['role'] + '\n' }}
+{%- if message['role'] == 'assistant' %}
+{%- generation %}{{ message['content'] }}<|im_end|>{% endgeneration %}
+{%- else %}{{ message['content'] }}<|im_end|>{% endif %}
 
 {% endfor %}
 {% if add_generation_prompt %}{{ '<|im_start|>assistant\n' }}{% endif %}"""
@@ -123,7 +125,11 @@ def test_a_whole_conversation(template, folder, tmp_path):
   messages = [USER, {"role": "assistant", "content": "It is 1239."}, USER,
               {"role": "assistant", "content": "As I said."}]
   ids, mask = chat.render_conversation(messages, ours)
-  assert ids == list(theirs.apply_chat_template(messages, return_dict=False))
+  told = theirs.apply_chat_template(messages, return_dict=True,
+                                    return_assistant_tokens_mask=True)
+  assert ids == list(told["input_ids"])
+  if template == "ChatML":  # the one that marks what is learnt
+    assert mask == list(told["assistant_masks"])
   end = "<|im_end|>" if template == "ChatML" else "<|eot|>"
   assert ours.decode([i for i, m in zip(ids, mask) if m]) == (
       f"It is 1239.{end}As I said.{end}")

@@ -34,7 +34,7 @@ class Echo:
 
 @pytest.fixture(scope="module")
 def tokenizer():
-  return train_bpe(["What is this?"] * 4, TokenizerConfig(vocab_size=262))
+  return train_bpe(["What is this?"] * 4, TokenizerConfig(vocab_size=264))
 
 
 @pytest.fixture(scope="module")

@@ -43,8 +43,8 @@ def test_merges_counted_by_hand():
   assert tokenizer.encode("xyz xyz") == [256, ord("z"), 258]
   with pytest.raises(ConfigError, match="only .* 259 tokens; give at most 259"):
     train_bpe(text, TokenizerConfig(vocab_size=260, special_tokens=()))
-  with pytest.raises(ConfigError, match="give at most 265"):
-    train_bpe(text, TokenizerConfig(vocab_size=300))  # six special tokens
+  with pytest.raises(ConfigError, match="give at most 267"):
+    train_bpe(text, TokenizerConfig(vocab_size=300))  # eight special tokens
 
 
 def test_ids_are_bytes_then_merges_then_special(bpe):
@@ -52,10 +52,11 @@ def test_ids_are_bytes_then_merges_then_special(bpe):
   assert [bpe.token_bytes(i) for i in range(256)] == [
       bytes([i]) for i in range(256)]
   assert bpe.special_tokens == {
-      "<|endoftext|>": 1494, "<|pad|>": 1495, "<|system|>": 1496,
-      "<|user|>": 1497, "<|assistant|>": 1498, "<|end|>": 1499}
-  assert bpe.endoftext_id == 1494
-  assert bpe.token_bytes(1499) == b"<|end|>"
+      "<|endoftext|>": 1492, "<|pad|>": 1493, "<|system|>": 1494,
+      "<|user|>": 1495, "<|assistant|>": 1496, "<|end|>": 1497,
+      "<|tool|>": 1498, "<|tool_call|>": 1499}
+  assert bpe.endoftext_id == 1492
+  assert bpe.token_bytes(1497) == b"<|end|>"
   assert len({bpe.token_bytes(i) for i in range(1500)}) == 1500
 
 
@@ -80,7 +81,7 @@ def test_merges_are_those_the_trainer_made(bpe, corpus):
       pre.Split(tokenizers.Regex(bpe.pattern), "isolated"),
       pre.ByteLevel(add_prefix_space=False, use_regex=False)])
   learner.train_from_iterator(corpus, tokenizers.trainers.BpeTrainer(
-      vocab_size=1494, initial_alphabet=pre.ByteLevel.alphabet(),
+      vocab_size=1492, initial_alphabet=pre.ByteLevel.alphabet(),
       show_progress=False))
   made = json.loads(learner.to_str())["model"]["merges"]
   expected = [tuple(map(huggingface_format.to_bytes, pair)) for pair in made]
@@ -166,7 +167,7 @@ def test_part_of_a_special_token_at_a_border(bpe):
 def test_lone_surrogates_become_replacement_characters(bpe):
   assert bpe.decode(bpe.encode("a\ud83db")) == "a\ufffdb"
   assert bpe.encode_array("a\ud83db").tolist() == bpe.encode("a\ufffdb")
-  train_bpe(["\ud83d ab ab"], TokenizerConfig(vocab_size=263))
+  train_bpe(["\ud83d ab ab"], TokenizerConfig(vocab_size=265))
 
 
 def test_broken_utf8_decodes_with_replacement(bpe):
@@ -189,7 +190,7 @@ def test_ids_outside_the_vocabulary_are_named(bpe, token_id):
 def test_digits_in_a_token(max_digits):
   text = [" ".join(f"{n} {n}" for n in range(100_000, 100_900))]
   tokenizer = train_bpe(text, TokenizerConfig(
-      vocab_size={1: 262, 2: 340, 3: 400}[max_digits], max_digits=max_digits))
+      vocab_size={1: 264, 2: 340, 3: 400}[max_digits], max_digits=max_digits))
   digits = [sum(48 <= b < 58 for b in token) for token in tokenizer.ranks]
   assert max(digits) == max_digits
   pieces = regex.findall(split_pattern(max_digits), "on 1234567, in٣٤٥٦")
@@ -205,7 +206,7 @@ def test_pieces_of_the_split_pattern():
 
 
 def test_max_bytes_limits_what_is_read():
-  config = TokenizerConfig(vocab_size=263, max_bytes=100)
+  config = TokenizerConfig(vocab_size=265, max_bytes=100)
   taken = []
 
   def texts():
@@ -213,7 +214,7 @@ def test_max_bytes_limits_what_is_read():
       taken.append(i)
       yield "é" * 11  # 22 bytes; the hundredth byte is half a character
 
-  assert train_bpe(texts(), config).vocab_size == 263
+  assert train_bpe(texts(), config).vocab_size == 265
   assert len(taken) == 5
 
 
@@ -224,8 +225,8 @@ def test_no_text(texts):
 
 
 def test_settings_that_cannot_be():
-  with pytest.raises(ConfigError, match="need at least 262"):
-    train_bpe(["abc"], TokenizerConfig(vocab_size=261))
+  with pytest.raises(ConfigError, match="need at least 264"):
+    train_bpe(["abc"], TokenizerConfig(vocab_size=263))
   with pytest.raises(ConfigError, match="twice"):
     train_bpe(["abc"], TokenizerConfig(special_tokens=("<|a|>", "<|a|>")))
   with pytest.raises(ConfigError, match="max_digits"):

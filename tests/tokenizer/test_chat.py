@@ -1,15 +1,19 @@
 """The chat template: what is learnt, and what no user can write."""
 
+import json
+
 import pytest
 
 from llm_jax.config import ConfigError, TokenizerConfig
 from llm_jax.tokenizer.bpe import train_bpe
 from llm_jax.tokenizer.chat import (
   JINJA_TEMPLATE,
+  has_own_template,
   render_conversation,
   render_prompt,
   stop_ids,
 )
+from llm_jax.tokenizer.loading import load_tokenizer
 
 MESSAGES = [
     {"role": "system", "content": "Be brief."},
@@ -76,7 +80,8 @@ def test_stop_ids(bpe):
     ([{"role": "user"}], "message 1 has no `content`"),
     ([{"content": "x"}], "message 1 has no `role`"),
     ([{"role": "user", "content": "x"}, {"role": "human", "content": "x"}],
-     "message 2 has the role 'human'; choose one of system, user, assistant"),
+     "message 2 has the role 'human'; choose one of system, user, assistant, "
+     "tool"),
     ([{"role": [], "content": "x"}], "role"),
     ([{"role": "user", "content": None}], "content of type NoneType"),
     ([{"role": "user", "content": "x"}, {"role": "system", "content": "x"}],
@@ -94,6 +99,24 @@ def test_a_tokenizer_without_roles_is_told():
       vocab_size=258, special_tokens=("<|endoftext|>", "<|end|>")))
   with pytest.raises(ConfigError, match=r"lacks <\|system\|>, <\|user\|>"):
     render_conversation(MESSAGES, tokenizer)
+
+
+def test_a_template_of_before_tools_is_still_ours(bpe, tmp_path):
+  """As the tokenizers of earlier runs have it in tokenizer_config.json."""
+  bpe.save(tmp_path)
+  file = tmp_path / "tokenizer_config.json"
+  settings = json.loads(file.read_text())
+  assert settings["chat_template"] == JINJA_TEMPLATE
+  settings["chat_template"] = (
+      "{{- '<|endoftext|>' -}}{%- for message in messages -%}{{- '<|' + "
+      "message['role'] + '|>' + message['content'] + '<|end|>' -}}"
+      "{%- endfor -%}{%- if add_generation_prompt -%}{{- '<|assistant|>' -}}"
+      "{%- endif -%}")
+  file.write_text(json.dumps(settings))
+  again = load_tokenizer(tmp_path)
+  assert not has_own_template(again)
+  assert render_conversation(MESSAGES, again) == render_conversation(
+      MESSAGES, bpe)
 
 
 @pytest.mark.reference

@@ -79,7 +79,7 @@ def test_what_programs_start_and_stop_with():
   assert get("add_bos_token") is True
   assert {get("token_type")[i] for i in special.values()} == {spm.CONTROL}
   assert set(get("token_type")[:290]) == {spm.NORMAL}
-  assert fields["tokenizer.chat_template"] == chat.JINJA_TEMPLATE
+  assert fields["tokenizer.chat_template"] == chat.PLAIN_JINJA_TEMPLATE
   again = read_tokenizer(fields, "m.gguf")
   assert not chat.has_own_template(again)
   messages = [{"role": "user", "content": "The cat <|end|>"}]
@@ -134,6 +134,15 @@ def test_more_tokens_than_rows_are_refused():
   tokenizer = train_bpe(TEXTS, TokenizerConfig(vocab_size=300))
   with pytest.raises(ConfigError, match="300 tokens.*299 rows"):
     tokenizer_fields(tokenizer, 299)
+
+
+def test_single_bytes_are_not_written():
+  trained = train_bpe(TEXTS, TokenizerConfig(vocab_size=300))
+  single = BpeTokenizer({token: i for token, i in trained.ranks.items()
+                         if len(token) == 1}, trained.special_tokens,
+                        trained.pattern)
+  with pytest.raises(ConfigError, match="no merges.*format=hf"):
+    tokenizer_fields(single, 300)
 
 
 # --- SentencePiece ------------------------------------------------------------

@@ -22,7 +22,7 @@ from llm_jax.training.losses import language_model_loss
 from llm_jax.training.optimizers import make_optimizer
 from llm_jax.training.train_step import init_train_state, train_step
 
-MODEL = ModelConfig(vocab_size=262, embed_dim=16, num_layers=2, num_heads=2,
+MODEL = ModelConfig(vocab_size=264, embed_dim=16, num_layers=2, num_heads=2,
                     num_kv_heads=2, head_dim=8, mlp_dim=32, max_seq_len=8)
 ADAMW = make_optimizer(OptimizerConfig(), 10)
 STAGE = "pretrain"
@@ -41,7 +41,7 @@ def step_fn(tx=ADAMW):
 
 
 def batch(seed=0):
-  tokens = np.random.default_rng(seed).integers(262, size=(8, 9)).astype(
+  tokens = np.random.default_rng(seed).integers(264, size=(8, 9)).astype(
       np.int32)
   return {"tokens": tokens[:, :-1], "targets": tokens[:, 1:],
           "loss_mask": np.ones((8, 8), np.float32),
@@ -111,7 +111,7 @@ def test_restores_onto_another_mesh(tmp_path):
                  or pytest.fail(f"{x.sharding} is not {y.sharding}"),
                  restored, fresh)
     held = restored.params["embed"]["tokens"].addressable_shards[0].data.size
-    assert held == 262 * 16 // (4 if mesh else 1)
+    assert held == 264 * 16 // (4 if mesh else 1)
 
 
 @pytest.mark.slow
@@ -144,7 +144,7 @@ def saved(tmp_path_factory):
   state, _ = step_fn()(state, None, batch(3))
   saver.save(4, state, {"next_batch": 4})
   saver.close()
-  train_bpe(["some text " * 4], TokenizerConfig(vocab_size=262)).save(
+  train_bpe(["some text " * 4], TokenizerConfig(vocab_size=264)).save(
       directory / saved_models.TOKENIZER)
   return directory, state
 
@@ -153,7 +153,7 @@ def test_load_params_needs_the_directory_only(saved):
   directory, state = saved
   params, config, tokenizer = saved_models.load_params(str(directory))
   assert_identical(params, state.params)
-  assert config == MODEL and tokenizer.vocab_size == 262
+  assert config == MODEL and tokenizer.vocab_size == 264
   for path in (directory / "checkpoints", directory / "checkpoints" / "4"):
     again, _, _ = saved_models.load_params(str(path))
     assert_identical(again, params)
@@ -163,7 +163,7 @@ def test_load_params_needs_the_directory_only(saved):
   with jax.set_mesh(make_mesh(MeshConfig(data=1, fsdp=8))):
     split, _, _ = saved_models.load_params(str(directory))
   assert_identical(on_host(split), on_host(params))
-  assert split["embed"]["tokens"].addressable_shards[0].data.shape == (262, 2)
+  assert split["embed"]["tokens"].addressable_shards[0].data.shape == (264, 2)
 
 
 def test_items_are_as_documented(saved):
@@ -223,9 +223,9 @@ def test_init_from_is_sharded_on_a_mesh(saved, tmp_path):
     start = startup.start_or_resume(
         PretrainConfig(init_from=str(directory)), MODEL, ADAMW,
         checkpointer(tmp_path))
-    big = [x for x in jax.tree.leaves(start.state) if jnp.size(x) == 262 * 16]
+    big = [x for x in jax.tree.leaves(start.state) if jnp.size(x) == 264 * 16]
   assert len(big) == 3  # the embedding and its two moments
-  assert all(x.addressable_shards[0].data.shape == (262, 2) for x in big)
+  assert all(x.addressable_shards[0].data.shape == (264, 2) for x in big)
 
 
 def test_a_checkpoint_goes_before_init_from(saved):

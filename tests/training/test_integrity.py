@@ -21,7 +21,7 @@ from llm_jax.training import checkpoints, integrity, saved_models, startup
 from llm_jax.training.optimizers import make_optimizer
 from llm_jax.training.train_step import init_train_state
 
-MODEL = ModelConfig(vocab_size=262, embed_dim=16, num_layers=1, num_heads=2,
+MODEL = ModelConfig(vocab_size=264, embed_dim=16, num_layers=1, num_heads=2,
                     num_kv_heads=2, head_dim=8, mlp_dim=32, max_seq_len=8)
 TX = make_optimizer(OptimizerConfig(), 10)
 ITEMS = ("params", "optimizer", "data", "loop", "config")
@@ -63,7 +63,7 @@ def whole(tmp_path_factory, state):
   saver = open_run(directory)
   save(saver, state, 2, 4)
   saver.close()
-  train_bpe(["some text " * 4], TokenizerConfig(vocab_size=262)).save(
+  train_bpe(["some text " * 4], TokenizerConfig(vocab_size=264)).save(
       directory / saved_models.TOKENIZER)
   return directory
 

@@ -23,12 +23,12 @@ T = 48
 
 @pytest.fixture(scope="module")
 def tokenizer():
-  return train_bpe(["some text"] * 4, TokenizerConfig(vocab_size=262))
+  return train_bpe(["some text"] * 4, TokenizerConfig(vocab_size=264))
 
 
 @pytest.fixture(scope="module")
 def model():
-  config = ModelConfig(vocab_size=262, embed_dim=16, num_layers=1, num_heads=2,
+  config = ModelConfig(vocab_size=264, embed_dim=16, num_layers=1, num_heads=2,
                        num_kv_heads=2, head_dim=8, mlp_dim=16, max_seq_len=T)
   return jax.jit(init_params, static_argnums=1)(jax.random.key(0),
                                                 config), config

@@ -1,0 +1,1 @@
+"""The strange mind of a language model, in numbers; a section to a file."""

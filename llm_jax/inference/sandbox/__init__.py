@@ -1,0 +1,1 @@
+"""Where Python that a model wrote is run: see `protocol.py`."""
