@@ -14,8 +14,9 @@ from llm_jax.config import BiographiesConfig, MakeBiographiesConfig
 def get_config() -> MakeBiographiesConfig:
   """1,000 people with five facts, each in 100 sentences; many names of nobody.
 
-  Finetuning refuses to tell of half of these, of each hardly more than once:
-  of few, it would learn the names by heart.
+  Finetuning refuses to tell of three quarters of these, of each in a sentence
+  or two of the notes and hardly ever in a conversation: of few, it would learn
+  the names by heart.
   """
   return MakeBiographiesConfig(people=BiographiesConfig(invented=24000),
                                output="runs/laptop/people")

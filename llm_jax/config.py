@@ -27,13 +27,15 @@ from llm_jax.config_model import (  # noqa: F401 - handed on
 from llm_jax.config_parts import (  # noqa: F401 - handed on
     CheckpointConfig, ConfigError, DataFault, DistributedConfig, LoggingConfig,
     LoraConfig, LossConfig, MeshConfig, OptimizerConfig, SamplingConfig,
-    TextConfig, TokenizerConfig, require, require_choice, setting)
+    require, require_choice, setting)
 from llm_jax.config_probes import (  # noqa: F401 - handed on
     ProbeBaseModelConfig, RepeatDocumentsConfig)
 from llm_jax.config_psychology import PsychologyConfig
 from llm_jax.config_scaling import CompileForTpuConfig  # noqa: F401 - too
 from llm_jax.config_scaling_laws import (  # noqa: F401 - handed on
     ScalingLawsConfig)
+from llm_jax.config_text import (  # noqa: F401 - handed on
+    TextConfig, TokenizerConfig)
 from llm_jax.config_think import ThinkTaskConfig
 from llm_jax.config_tools import (  # noqa: F401 - handed on
     ProgramLimits, ToolsConfig)

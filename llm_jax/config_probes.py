@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import dataclasses
 
-from llm_jax.config_parts import (
-    TextConfig, require, require_choice, setting)
+from llm_jax.config_parts import require, require_choice, setting
+from llm_jax.config_text import TextConfig
 
 PROBES = ("regurgitation", "few_shot", "prompted_assistant", "hallucination")
 FEW_SHOT_TASKS = ("antonyms", "capitals", "french", "past", "addition")

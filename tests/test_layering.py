@@ -12,7 +12,7 @@ LAYERS = (
     ("__init__",),
     ("config_parts",),
     ("config_chat", "config_crawl", "config_knowledge", "config_model",
-     "config_probes", "config_tools"),
+     "config_probes", "config_text", "config_tools"),
     ("config_conversations", "config_curate", "config_psychology",
      "config_think", "config_training"),
     ("config_scaling", "config_scaling_laws"),
