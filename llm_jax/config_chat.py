@@ -13,8 +13,9 @@ from llm_jax.config_tools import ToolsConfig
 CHAT_KINDS = ("identity", "articles", "counting", "sums", "identity_variants",
               "facts", "refusals", "spelling", "arithmetic",
               "arithmetic_steps", "arithmetic_answer_first", "tool_python",
-              "tool_search", "multi_turn", "wikipedia_facts")
-TOOL_KINDS = {"tool_python": ("python",), "tool_search": ("search", "open")}
+              "tool_search", "multi_turn", "wikipedia_facts", "reading")
+TOOL_KINDS = {"tool_python": ("python",), "tool_search": ("search", "open"),
+              "reading": ("search", "open")}
 
 
 @dataclasses.dataclass(frozen=True)
@@ -91,6 +92,8 @@ class SyntheticChatConfig:
                             "earlier ones")
   wikipedia_facts: int = setting(0, "capitals and nationalities, as articles "
                                  "state them")
+  reading: int = setting(0, "people of whom only a search can tell, of many of "
+                         "whom each is met a few times")
   sum_steps_share: float = setting(0.4, "share of the sums whose answer is "
                                    "worked out; the rest state it at once")
   identity_facts: str = setting(
@@ -111,7 +114,7 @@ class SyntheticChatConfig:
               f"{getattr(self, name)}; it cannot be negative.")
     require(sum(getattr(self, name) for name in CHAT_KINDS) > 0,
             "data.synthetic makes no conversations; ask for some of a kind.")
-    for name in ("facts", "refusals", "tool_search", "multi_turn"):
+    for name in ("facts", "refusals", "tool_search", "multi_turn", "reading"):
       require(bool(self.people) or not getattr(self, name), "data.synthetic."
               f"{name} is about people; name the directory that python -m "
               "experiments.make_biographies has written in "

@@ -8,6 +8,7 @@ import re
 import pytest
 
 from llm_jax.config import ConfigError, TextConfig
+from llm_jax.config_chat import TOOL_KINDS
 from llm_jax.data import biographies, documents, synthetic, wikipedia
 from llm_jax.data.attributes import ATTRIBUTES
 from llm_jax.data.synthetic import arithmetic, identity
@@ -67,7 +68,7 @@ def test_amounts_and_form(made):
     for conversation in made[split]:
       check_messages(conversation.messages)
       check_tools(conversation.tools)
-      assert bool(conversation.tools) == conversation.kind.startswith("tool_")
+      assert bool(conversation.tools) == (conversation.kind in TOOL_KINDS)
 
 
 def test_no_conversation_twice_and_no_question_on_both_sides(made):
@@ -83,7 +84,8 @@ def test_no_conversation_twice_and_no_question_on_both_sides(made):
 def test_people_are_on_one_side(made):
   for split, found in made.items():
     spoken = {name for c in found
-              if c.kind in ("facts", "refusals", "tool_search", "multi_turn")
+              if c.kind in ("facts", "refusals", "tool_search", "multi_turn",
+                            "reading")
               for question, _, _ in turns(c)
               for name in re.findall(r"[A-Z]\w+ [A-Z]\w+", question)
               if name in {p.name for group in biographies.GROUPS
@@ -259,6 +261,19 @@ def test_searches(made):
   assert set(forms) == {("known", 0), ("invented", 1), ("unlearned", 1),
                         ("unlearned", 2)}
   assert min(forms.values()) >= 10
+
+
+def test_reading_always_looks_the_person_up(made):
+  calls = collections.Counter()
+  for c in of_kind(made, "reading"):
+    (question, between, answer), = turns(c)
+    person, = names_in(question, "unlearned")
+    results = [m["content"] for m in between if m["role"] == "tool"]
+    said, = [value for attribute, value in person.facts
+             if re.search(rf"\b{value}\b", answer)]
+    assert said.lower() in results[-1].lower()
+    calls[len(results)] += 1
+  assert set(calls) == {1, 2} and min(calls.values()) >= 5
 
 
 def test_the_same_people_are_refused_without_tools_and_found_with(made):

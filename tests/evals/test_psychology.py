@@ -118,7 +118,8 @@ def test_what_a_run_was_told_of_itself(tmp_path):
   made = tmp_path / "made"
   (made / "train").mkdir(parents=True)
   (made / "manifest.json").write_text(json.dumps(
-      {"config": {"synthetic": {"identity_facts": "I am Made."}}}))
+      {"config": {"synthetic": {"identity_facts": "I am Made.",
+                                "identity": 8}}}))
   assert identity.facts_of_run(run("own", data={
       "path": "synthetic", "synthetic": synthetic})) == "the default"
   read = run("read", data={"path": f"{made}/train", "synthetic": synthetic,
@@ -128,6 +129,14 @@ def test_what_a_run_was_told_of_itself(tmp_path):
       "path": "synthetic", "synthetic": synthetic, "mixture": [
           f"{tmp_path}/none.jsonl:1", f"{made}/train/identity.jsonl:0.5"]}
                                    )) == "I am Made."
+  # Conversations that are not about the model say nothing of it.
+  (tmp_path / "reading").mkdir()
+  (tmp_path / "reading" / "manifest.json").write_text(json.dumps(
+      {"config": {"synthetic": {"identity_facts": "the default",
+                                "identity": 0, "reading": 9}}}))
+  assert identity.facts_of_run(run("reader", data={
+      "path": "synthetic", "synthetic": synthetic, "mixture": [
+          f"{tmp_path}/reading:1", f"{made}/train:1"]})) == "I am Made."
   assert identity.facts_of_run(run("rl", init_from=str(read), data={
       "path": "sums"})) == "I am Made."
   assert identity.facts_of_run(run("other", data={
@@ -215,8 +224,16 @@ def test_people(people):
     mentioned = any(person.name in q for qs in asked.values() for q in qs)
     assert not mentioned or biographies.side_of(person.name) == "validation"
   assert len(section.shots) == 4
-  assert all(any(name in q for name in people.asked)
+  assert all(any(name in q for name in people.asked
+                 if biographies.side_of(name) == "train")
              for q, _ in section.shots)
+  # All known people are asked about, also those whose questions were read.
+  known, = (c for c in people_sections.hallucination_section(
+      people, 55, 0, 4).conditions if c.name == "known")
+  assert {name in people.asked for name in (
+      person.name for person in people.known if any(
+          person.name in case.ask.question for case in known.cases))} == {
+              True, False}
   honest = rates(section, lambda _, case: said(case.truth or "I don't know."))
   assert honest == {"known": 1, "unlearned": 1, "invented": 0}
   row = condition_row(section.conditions[2], [said("In Oslo.")] * 40)

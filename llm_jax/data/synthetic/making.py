@@ -22,6 +22,7 @@ Each kind teaches one thing, and has its own held-out conversations:
 - multi_turn: several subjects and follow-up questions, see `multi_turn.py`.
   Held out: whatever they are of.
 - wikipedia_facts: capitals and nationalities. Held out: articles.
+- reading: people looked up, see `tool_use.py`. Held out: people.
 
 Everything is decided by the seed. An answer that is a number is on a line
 "#### N", the form that `rl/verifiers.py` accepts. The kinds from
@@ -149,7 +150,8 @@ def _drafts(kind: str, material: Material, split: str,
   return {"facts": facts.answer_facts, "refusals": facts.refuse_unknown,
           "tool_python": tool_use.compute_by_tool,
           "tool_search": tool_use.search_people,
-          "multi_turn": multi_turn.talk}[kind](material, split, rng)
+          "multi_turn": multi_turn.talk,
+          "reading": tool_use.read_people}[kind](material, split, rng)
 
 
 def _sums(config: SyntheticChatConfig, count: int, split: str, seed: int,

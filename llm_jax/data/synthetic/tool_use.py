@@ -85,17 +85,48 @@ def search_people(material: Material, split: str, rng: np.random.Generator
       names = ("python", *names)
     turns, answer = [], facts.tell(person, attribute, rng) if (
         group != "invented") else ""
-    if group != "known":
-      turns += call_turns(material, "search", {"query": person.name})
-      if group == "invented":
-        answer = fill(NOT_FOUND[rng.integers(len(NOT_FOUND))], person)
-      elif not line_states(turns[-1]["content"], person, attribute):
-        turns += call_turns(material, "open", {"title": person.name})
+    if group == "invented":
+      turns = call_turns(material, "search", {"query": person.name})
+      answer = fill(NOT_FOUND[rng.integers(len(NOT_FOUND))], person)
+    elif group == "unlearned":
+      turns = looked_up(material, person, attribute)
     yield Draft(Conversation(
         ({"role": "user", "content": question}, *turns,
          {"role": "assistant", "content": answer}), "tool_search",
         tools=material.tools_named(*names)), (("person", person.name),),
         f"{group} {template}")
+
+
+def read_people(material: Material, split: str, rng: np.random.Generator
+                ) -> Iterator[Draft]:
+  """Questions on the unlearned, all of whom are looked up, without end.
+
+  For people of whom there are many and each is met a few times: their facts
+  cannot be learnt by heart, so the answer has to be read off the result.
+  """
+  persons, attributes = material.persons_of("unlearned", split), list(ATTRIBUTES)
+  while persons:
+    person = persons[rng.integers(len(persons))]
+    attribute = attributes[rng.integers(len(attributes))]
+    template, question = facts.ask_person(person, attribute, rng)
+    names = ("search", "open")
+    if _offered(material, "python") and rng.random() < ALL_TOOLS_SHARE:
+      names = ("python", *names)
+    yield Draft(Conversation(
+        ({"role": "user", "content": question},
+         *looked_up(material, person, attribute),
+         {"role": "assistant", "content": facts.tell(person, attribute, rng)}),
+        "reading", tools=material.tools_named(*names)),
+        (("person", person.name),), template)
+
+
+def looked_up(material: Material, person: Person, attribute: str
+              ) -> list[dict[str, Any]]:
+  """A search for a person, and their page where the hits do not tell."""
+  turns = call_turns(material, "search", {"query": person.name})
+  if not line_states(turns[-1]["content"], person, attribute):
+    turns += call_turns(material, "open", {"title": person.name})
+  return turns
 
 
 def line_states(result: str, person: Person, attribute: str) -> bool:

@@ -86,13 +86,15 @@ def facts_of_run(directory: epath.PathLike) -> str:
 def _told(source: str, synthetic: dict[str, Any]) -> str:
   """The facts in conversations that a run read."""
   if source == "synthetic":
-    return synthetic["identity_facts"]
+    return synthetic["identity_facts"]  # what sft makes is about the model
   place = as_path(source)
   for directory in (place, *list(place.parents)[:2]):
     if (directory / "manifest.json").exists():
       made = json.loads((directory / "manifest.json").read_text("utf-8"))
-      return made.get("config", {}).get("synthetic", {}).get(
-          "identity_facts", "")
+      made = made.get("config", {}).get("synthetic", {})
+      of_itself = any(made.get(kind) for kind in (
+          "identity", "identity_variants", "multi_turn"))
+      return made.get("identity_facts", "") if of_itself else ""
   return ""
 
 

@@ -1,9 +1,10 @@
 """Hallucination, its calibration, and the search tool: questions on people.
 
-Known people are in what the model was pretrained on; of the unlearned there are
-facts that it never read; the invented have no facts at all, and names of the
-same parts. Asked are people of whom finetuning does not speak
-(`biographies.side_of`), in phrasings that no text for training has.
+Known people are in what the model was pretrained on, half of them also as
+questions and answers; of the unlearned there are facts that it never read; the
+invented have no facts at all, and names of the same parts. Asked are people of
+whom finetuning does not speak (`biographies.side_of`), in phrasings that no text
+for training has.
 """
 
 from __future__ import annotations
@@ -13,9 +14,9 @@ from collections.abc import Sequence
 
 from llm_jax.config import require
 from llm_jax.data import biographies
+from llm_jax.data.documents import unit_hash
 from llm_jax.evals.facts import (
-    ASKED, INVENTED, KNOWN, UNLEARNED, Fact, choose_facts, choose_shots,
-    people_facts)
+    ASKED, INVENTED, KNOWN, UNLEARNED, Fact, choose_shots, people_facts)
 from llm_jax.evals.judging import judge
 from llm_jax.evals.psychology.cases import Case, Condition, Said, Section
 from llm_jax.evals.respondent import Ask
@@ -40,11 +41,14 @@ def facts_of(people: biographies.People, items: int, seed: int,
            if biographies.side_of(fact.name) == "validation"]
   found = {}
   for group in groups:
-    here = [fact for fact in spare if fact.group == group]
+    here = [fact for fact in spare
+            if fact.group in ((KNOWN, ASKED) if group == KNOWN else (group,))]
     require(len(here) >= items, f"there are {len(here)} held-out questions on "
             f"{group} people, fewer than psychology.items={items}; make more "
             "people with experiments.make_biographies, or ask for fewer.")
-    found[group] = choose_facts(here, (), items, seed)
+    order = sorted(here, key=lambda fact: unit_hash(fact.question, seed))
+    chosen = {id(fact) for fact in order[:items]}
+    found[group] = [fact for fact in here if id(fact) in chosen]
   return found
 
 
@@ -84,6 +88,7 @@ def _cases(facts: Sequence[Fact]) -> list[Case]:
 
 def _shots(people: biographies.People, number: int
            ) -> tuple[tuple[str, str], ...]:
-  asked = [fact for fact in people_facts(people) if fact.group == ASKED]
+  asked = [fact for fact in people_facts(people) if fact.group == ASKED
+           and biographies.side_of(fact.name) == "train"]
   return tuple((fact.question, fact.answer)
                for fact in choose_shots(asked, number))

@@ -1,0 +1,1 @@
+"""Tests; a package, as others that are installed are called tests, too."""
