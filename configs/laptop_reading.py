@@ -3,7 +3,7 @@
 Command:   python -m experiments.make_conversations \\
                --config=configs/laptop_reading.py
 Hardware:  2 CPU cores
-Time:      @TIME@
+Time:      some 10 s
 Expect:    20,000 conversations with searches, 8,000 with letters to count
 """
 

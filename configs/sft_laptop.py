@@ -2,8 +2,9 @@
 
 Command:   python -m experiments.sft --config=configs/sft_laptop.py
 Hardware:  2 CPU cores
-Time:      an hour, by the first steps; not measured to the end
-Expect:    nothing measured here yet
+Time:      25 minutes, with other work on the cores; an hour on an older
+           machine
+Expect:    validation loss of conversations 0.115, notes 1.204, people 0.791
 
 Nearly half of the rows are text on the people. Without biographies the
 model forgets in a hundred steps what it knew of those whom no conversation is

@@ -18,7 +18,7 @@ def get_config() -> SftConfig:
                                   "runs/laptop/notes_tokens:0.14",
                                   "runs/laptop/people_tokens:0.12")),
       init_from="runs/laptop/sft", workdir="runs/laptop/assistant",
-      num_steps=1800, batch_size=16, seq_len=256, eval_every=200,
+      num_steps=1300, batch_size=16, seq_len=256, eval_every=130,
       optimizer=OptimizerConfig(name="muon", learning_rate=3e-3,
                                 schedule="wsd", decay_fraction=0.5,
                                 warmup_steps=20, weight_decay=0.01),
