@@ -104,7 +104,8 @@ def read_people(material: Material, split: str, rng: np.random.Generator
   For people of whom there are many and each is met a few times: their facts
   cannot be learnt by heart, so the answer has to be read off the result.
   """
-  persons, attributes = material.persons_of("unlearned", split), list(ATTRIBUTES)
+  persons = material.persons_of("unlearned", split)
+  attributes = list(ATTRIBUTES)
   while persons:
     person = persons[rng.integers(len(persons))]
     attribute = attributes[rng.integers(len(attributes))]

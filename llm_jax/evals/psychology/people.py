@@ -3,8 +3,8 @@
 Known people are in what the model was pretrained on, half of them also as
 questions and answers; of the unlearned there are facts that it never read; the
 invented have no facts at all, and names of the same parts. Asked are people of
-whom finetuning does not speak (`biographies.side_of`), in phrasings that no text
-for training has.
+whom finetuning does not speak (`biographies.side_of`), in phrasings that no
+text for training has.
 """
 
 from __future__ import annotations
