@@ -2,8 +2,9 @@
 
 Command:   python -m experiments.sft --config=configs/sft_laptop_reading.py
 Hardware:  2 CPU cores
-Time:      @TIME@
-Expect:    @EXPECT@
+Time:      30 minutes
+Expect:    validation loss of reading 2.203 -> 0.046, of stage 7's
+           conversations 0.115 -> 0.083; all that docs/psychology.md tells
 """
 
 from llm_jax.config import (
