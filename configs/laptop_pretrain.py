@@ -1,4 +1,4 @@
-"""Stage 6 of the laptop's assistant: a base model of 9.4 M parameters.
+"""Stage 6 of the laptop's assistant: a base model of 9.3 M parameters.
 
 Command:   python -m experiments.pretrain --config=configs/laptop_pretrain.py
 Hardware:  2 CPU cores
