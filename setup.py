@@ -56,6 +56,10 @@ PLAIN = [
 # Names of its limits have changed from version to version.
 TOOLS = ["pydantic-monty>=1.4.0,<1.5", "bm25s>=0.3.16"]
 
+# Families of problems, answers compared as mathematics, and tree search with a
+# trained player.
+RL = ["reasoning-gym>=0.1.25", "math-verify>=0.9.0", "mctx>=0.0.71"]
+
 # Bounds of the extras are versions that were tried; the accelerators' are
 # those of jax itself, and were not.
 EXTRAS = {
@@ -73,19 +77,20 @@ EXTRAS = {
     "ray": ["ray>=2.60"],
     # Figures of experiments.scaling_laws.
     "plots": ["matplotlib>=3.11"],
-    # Chapters that need no package beyond the plain ones so far.
-    "rl": [],
+    # Tasks of reinforcement learning, and self-play's search.
+    "rl": RL,
+    # Needs no package beyond the plain ones so far.
     "convert": [],
     "test": ["pytest>=9.2", "pytest-xdist>=3.8", "ruff>=0.17.6",
              "matplotlib>=3.11",
              "setuptools>=68", "llguidance>=1.9.1", "jsonschema>=4.26",
-             "warcio>=1.8.1", *TOOLS],
+             "warcio>=1.8.1", "pgx>=2.6.0", *RL, *TOOLS],
     "notebooks": ["ipykernel>=7.4", "nbclient>=0.11", "nbformat>=5.11",
                   "matplotlib>=3.11"],
     # Oracles of the tests marked `reference`, and what benchmarks are measured
     # beside; nothing else wants PyTorch. Ray is here because of its size.
     "reference": ["torch==2.13.0", "transformers>=5.23", "peft>=0.21.0",
-                  "ray>=2.60", "spacy>=3.8", "faust-cchardet>=3.2",
+                  "trl>=1.16", "ray>=2.60", "spacy>=3.8", "faust-cchardet>=3.2",
                   "rustbpe>=0.1"],
 }
 # Neither an accelerator, which is a choice, nor PyTorch.

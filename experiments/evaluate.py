@@ -145,7 +145,7 @@ def _problems(config: EvaluateConfig, params: Any, model: Any,
   from llm_jax.evals.generative import evaluate_problems
   from llm_jax.rl.environments.loading import load_environment
   environment = load_environment(config.problems, config.seed)
-  if config.problems.path == "sums":
+  if not hasattr(environment, "all_problems"):
     problems = environment.held_out_problems(config.problems.eval_problems)
   else:
     # All of a file that was given to be evaluated on; held-out ones first.

@@ -6,14 +6,21 @@
 
 Each step draws `batch_size` problems, samples `group_size` answers to each from
 the current model, checks them, and raises the probability of those that did
-better than their group (GRPO, Shao et al. 2024). The user's own problems are
-JSON objects (or parquet rows) with `prompt` and `answer`; an answer counts if
-it ends in "#### ANSWER" and stops. Started again it goes on from the last
-checkpoint, with the same problems and the same random numbers.
+better than their group (GRPO, Shao et al. 2024). Answers may call tools
+(--tools.names), and a problem may be an episode of several turns; what the
+model did not say itself is never trained. Some samples of each step are in
+`rollouts.jsonl`, and every reward in `rewards.jsonl`. Started again it goes on
+from the last checkpoint, with the same problems and the same random numbers.
+
+    python -m experiments.rl --init_from=runs/sft --lora.rank=8 --ahead
+
+trains an adapter, and samples the next step's answers while this one trains.
 """
 
 from __future__ import annotations
 
+import contextlib
+import dataclasses
 import functools
 import time
 from typing import Any
@@ -25,25 +32,34 @@ from llm_jax.config import RlConfig
 def run(config: RlConfig) -> dict[str, Any]:
   """Trains for `num_steps`; returns `results.json`."""
   import jax
-  import numpy as np
   from llm_jax import distributed, workdir
   from llm_jax.config import require
-  from llm_jax.evals.generative import evaluate_problems, paired_difference
-  from llm_jax.metric_writers import read_jsonl
+  from llm_jax.evals.generative import evaluate_problems
+  from llm_jax.inference.tools import load_tools
   from llm_jax.metrics import MetricLogger
-  from llm_jax.paths import as_path
+  from llm_jax.rl.ahead import RolloutSource
+  from llm_jax.rl.collector import Collector
+  from llm_jax.rl.credit import assign_credit
+  from llm_jax.rl.critic import carried_critic, make_actor_critic_step
+  from llm_jax.rl.curriculum import make_curriculum
+  from llm_jax.rl.diagnostics import Diagnostics
   from llm_jax.rl.environments.loading import load_environment
-  from llm_jax.rl.objectives import policy_loss_fn
-  from llm_jax.rl.rollouts import encode_prompts, prompt_slots, rollout
+  from llm_jax.rl.policy_logprobs import ratio_error
+  from llm_jax.rl.policy_loss import policy_loss_fn
+  from llm_jax.rl.rollout_log import RolloutLog
+  from llm_jax.rl.rewards.scorer import make_scorer
+  from llm_jax.rl.rollouts import prompt_slots
+  from llm_jax.rl.traces import encode_prompts
+  from llm_jax.rl.weight_sync import sampler_model, weight_sync
   from llm_jax.sharding import global_batch, make_mesh
   from llm_jax.tokenizer.loading import load_tokenizer
-  from llm_jax.training import results, startup
+  from llm_jax.training import adapters, results, startup
   from llm_jax.training.checkpoints import Checkpointer
   from llm_jax.training.memory_errors import told_out_of_memory
   from llm_jax.training.optimizers import make_optimizer, make_schedule
   from llm_jax.training.preemption import Preempted, StopSignals
   from llm_jax.training.saved_models import (
-      TOKENIZER, checkpoint_info, keep_tokenizer, load_params)
+      CHECKPOINTS, TOKENIZER, checkpoint_info, keep_tokenizer, load_params)
   from llm_jax.training.step_guard import StepGuard
   from llm_jax.training.train_step import train_step
 
@@ -52,16 +68,23 @@ def run(config: RlConfig) -> dict[str, Any]:
     return finished
   require(bool(config.init_from), "init_from is empty; name the run directory "
           "of a finetuned model.")
+  first, first_step, _ = checkpoint_info(config.init_from)
   model = startup.model_of(config.init_from)
-  tokenizer = load_tokenizer(
-      str(checkpoint_info(config.init_from)[0] / TOKENIZER))
+  model = dataclasses.replace(
+      model, remat=config.remat or model.remat,
+      compute_dtype=config.compute_dtype or model.compute_dtype)
+  tokenizer = load_tokenizer(str(first / TOKENIZER))
   mesh = make_mesh(config.mesh)
-  startup.check_run(config, model, mesh,
-                    config.batch_size * config.group_size)
+  rows = config.batch_size * config.group_size
+  startup.check_run(config, model, mesh, rows)
+  adapter = startup.adapter_of(config, model, mesh)
   slots = prompt_slots(config, model)
+  tools = load_tools(config.tools)
   environment = load_environment(config.data, config.seed)
+  curriculum = make_curriculum(environment, config.data.curriculum, config.seed)
   held_out = environment.held_out_problems(config.data.eval_problems)
-  longest = max(map(len, encode_prompts(held_out, tokenizer)))
+  longest = max(map(len, encode_prompts(held_out, tokenizer, tools,
+                                        environment)))
   require(longest <= slots, f"a problem has {longest} tokens, but seq_len="
           f"{config.seq_len} less sampling.max_new_tokens="
           f"{config.sampling.max_new_tokens} leaves room for {slots}; raise "
@@ -70,33 +93,64 @@ def run(config: RlConfig) -> dict[str, Any]:
   keep_tokenizer(config.workdir, tokenizer)
 
   num_updates = config.num_steps * config.updates_per_rollout
-  tx = make_optimizer(config.optimizer, num_updates, model)
+  tx = make_optimizer(config.optimizer, num_updates, model, config.lora)
   schedule = make_schedule(config.optimizer, num_updates)
-  step_fn = jax.jit(
-      functools.partial(train_step, loss_fn=policy_loss_fn(model, config),
-                        tx=tx, num_microbatches=config.num_microbatches,
-                        ema_decay=config.optimizer.ema_decay,
-                        layer_norms=config.logging.layer_norms),
-      donate_argnums=0)
-  checkpointer = Checkpointer(config.workdir, config.checkpoint, model, "rl")
+  loss_fn = policy_loss_fn(model, config)
+  if adapter is not None:
+    loss_fn = functools.partial(adapters.adapter_loss, loss_fn=loss_fn,
+                                lora=config.lora)
+    print(adapters.describe_adapter(model, adapter), flush=True)
+  policy_step = functools.partial(
+      train_step, loss_fn=loss_fn, tx=tx,
+      num_microbatches=config.num_microbatches,
+      ema_decay=config.optimizer.ema_decay,
+      layer_norms=config.logging.layer_norms)
+  step_fn = jax.jit(make_actor_critic_step(policy_step, config, model),
+                    donate_argnums=0)
+  credit_fn, error_fn = (
+      jax.jit(functools.partial(function, model=model, config=config))
+      for function in (assign_credit, ratio_error))
+  checkpointer = Checkpointer(config.workdir, config.checkpoint, model, "rl",
+                              adapter)
+  scorer = make_scorer(environment, config.rewards)
+  collector = Collector(curriculum, scorer, tokenizer,
+                        sampler_model(model, config.sync), config, tools)
 
   with jax.set_mesh(mesh), told_out_of_memory(config, model):
-    start = startup.start_or_resume(config, model, tx, checkpointer)
-    state = start.state
-    reference = load_params(config.init_from)[0] if config.kl_coef else None
+    start = startup.start_or_resume(config, model, tx, checkpointer,
+                                    carried_critic(config, model))
+    state, loop = start.state, start.loop
+    if loop:
+      curriculum.restore(loop["curriculum"])
+    whole = adapters.merged(start.frozen, model, config.lora)
+    to_sampler = weight_sync(model, config.sync)
+    # The model that the KL is taken to may have been trained further since.
+    first_step = loop.get("first_step", first_step)
+    reference = start.frozen
+    if reference is None and config.objective.needs_reference:
+      reference = load_params(str(first / CHECKPOINTS / str(first_step)))[0]
+    frozen = {"reference": reference} if adapter is None else reference
     print(f"rl: {start.origin}, step {start.step} of {config.num_steps}",
           flush=True)
     with MetricLogger(
         config.workdir, config.logging, config.num_steps, start.step,
-        console=("reward", "completion_tokens", "informative_groups"),
+        console=("reward", "correct", "completion_tokens", "seconds_rollout",
+                 "seconds_reward", "seconds_train"),
         on_step=StepGuard(config, schedule, config.updates_per_rollout)
-    ) as logger, StopSignals() as signals:
+    ) as logger, RolloutLog(
+        config.workdir, start.step
+    ) as samples, contextlib.closing(scorer), RolloutSource(
+        collector.collect, ahead=config.ahead, num_steps=config.num_steps,
+        waiting=loop.get("waiting")
+    ) as source, StopSignals() as signals:
 
       def evaluate(step):
         result = evaluate_problems(
-            state.averaged, held_out, environment, tokenizer, config.sampling,
-            model, key=jax.random.key(config.seed),
-            batch_size=config.batch_size * config.group_size)
+            whole(state.averaged), held_out, environment, tokenizer,
+            config.sampling, model, key=jax.random.key(config.seed),
+            batch_size=rows, num_samples=config.eval_samples,
+            row_len=config.seq_len, tools=tools, limits=config.tools,
+            max_turns=config.max_turns)
         logger.write(step, {f"eval_{name}": value for name, value in
                             result.summary().items()},
                      [{"eval": i, "prompt": problem.prompt, "text": text,
@@ -104,21 +158,35 @@ def run(config: RlConfig) -> dict[str, Any]:
                       for i, (problem, text, correct) in enumerate(zip(
                           held_out, result.completions, result.correct_N))])
 
-      if start.step == 0 or start.loop.get("evaluate"):
+      if start.step == 0 or loop.get("evaluate"):
         evaluate(start.step)
-      stopping = False
+      diagnostics, stopping = Diagnostics(), False
+      next_problem = loop.get("next_problem", start.step * config.batch_size)
       for step in range(start.step + 1, config.num_steps + 1):
+        policy = whole(state.params)
+        collected = source.next(to_sampler(policy), step, next_problem)
+        next_problem = collected.next_problem
+        batch = global_batch(collected.rollouts.batch(), mesh, model.rules,
+                             whole=True)
         began = time.monotonic()
-        rollouts, texts = rollout(state.params, environment, tokenizer, step,
-                                  model, config)
-        sampled = time.monotonic()
-        batch = global_batch(rollouts.batch(), mesh, model.rules, whole=True)
+        # At each step this would be a forward pass more.
+        checks = ({"ratio_error": float(error_fn(policy, batch))}
+                  if step == 1 else {})
+        critic = state.extra.get("critic")
+        batch, credit = credit_fn(
+            batch, collected.rollouts.rewards_B, policy,
+            critic and critic.params, reference,
+            valid_B=collected.rollouts.valid_B)
+        del policy  # with an adapter, a whole model
         for _ in range(config.updates_per_rollout):
-          state, metrics = step_fn(state, reference, batch)
-        metrics |= rollouts.metrics(config.group_size)
-        metrics["seconds_rollout"] = sampled - began
-        metrics["learning_rate"] = schedule(
-            step * config.updates_per_rollout - 1)
+          state, metrics = step_fn(state, frozen, batch)
+        jax.block_until_ready(metrics)
+        metrics = collected.metrics | metrics | credit | checks | {
+            "seconds_train": time.monotonic() - began,
+            "staleness": step - 1 - collected.sampled_after,
+            "learning_rate": schedule(step * config.updates_per_rollout - 1)}
+        diagnostics.look(step, collected, **checks)
+        samples.write(step, collected)
         logger.log(step, metrics)
         last = step == config.num_steps
         stopping = not last and signals.stop_after(step)
@@ -127,14 +195,31 @@ def run(config: RlConfig) -> dict[str, Any]:
           evaluate(step)
         if last or stopping or step % config.checkpoint.every == 0:
           logger.flush()
-          checkpointer.save(step, state, {"next_batch": step},
-                            {"evaluate": bool(due and stopping)})
+          samples.flush()
+          waiting = source.state()  # before the curriculum, which it moves
+          checkpointer.save(step, state, {"next_batch": step}, {
+              "next_problem": next_problem, "waiting": waiting,
+              "curriculum": curriculum.state(), "first_step": first_step,
+              "evaluate": bool(due and stopping)})
         if stopping:
           break
     checkpointer.close()
   if stopping:
     raise Preempted(step)
+  return results.write_results(config, {
+      "eval_problems": len(held_out), **summary(config),
+      # What the model computed, for a comparison at equal computation.
+      "rollout_rows": next_problem * config.group_size,
+      "row_tokens": config.seq_len})
 
+
+def summary(config: RlConfig) -> dict[str, Any]:
+  """What the run came to, from its files."""
+  import numpy as np
+  from llm_jax.evals.generative import paired_difference
+  from llm_jax.metric_writers import read_jsonl
+  from llm_jax.paths import as_path
+  from llm_jax.training import results
   samples = [r for r in read_jsonl(as_path(config.workdir) / "samples.jsonl")
              if "eval" in r]
   before, after = (np.array([r["correct"] for r in samples
@@ -142,14 +227,11 @@ def run(config: RlConfig) -> dict[str, Any]:
                    for step in (0, config.num_steps))
   gain = paired_difference(before, after)
   records = results.read_metrics(config.workdir, "reward")
-  return results.write_results(config, {
-      "eval_problems": len(held_out), "accuracy_before": float(before.mean()),
+  return {
+      "accuracy_before": float(before.mean()),
       "accuracy_after": float(after.mean()), "gain": gain.mean,
       "gain_low": gain.low, "gain_high": gain.high,
-      "reward_curve": [[r["step"], r["reward"]] for r in records],
-      # What the model computed, for a comparison at equal computation.
-      "rollout_rows": config.num_steps * config.batch_size * config.group_size,
-      "row_tokens": config.seq_len})
+      "reward_curve": [[r["step"], r["reward"]] for r in records]}
 
 
 if __name__ == "__main__":

@@ -24,6 +24,8 @@ from llm_jax.config_knowledge import (  # noqa: F401 - handed on
     ProbeKnowledgeConfig)
 from llm_jax.config_model import (  # noqa: F401 - handed on
     LatentConfig, ModelConfig, MoeConfig, RopeScaling, Rules)
+from llm_jax.config_objectives import (  # noqa: F401 - handed on
+    CriticConfig, ObjectiveConfig)
 from llm_jax.config_parts import (  # noqa: F401 - handed on
     CheckpointConfig, ConfigError, DataFault, DistributedConfig, LoggingConfig,
     LoraConfig, LossConfig, MeshConfig, OptimizerConfig, SamplingConfig,
@@ -31,9 +33,16 @@ from llm_jax.config_parts import (  # noqa: F401 - handed on
 from llm_jax.config_probes import (  # noqa: F401 - handed on
     ProbeBaseModelConfig, RepeatDocumentsConfig)
 from llm_jax.config_psychology import PsychologyConfig
+from llm_jax.config_rl import RlConfig
 from llm_jax.config_scaling import CompileForTpuConfig  # noqa: F401 - too
 from llm_jax.config_scaling_laws import (  # noqa: F401 - handed on
     ScalingLawsConfig)
+from llm_jax.config_selfplay import (  # noqa: F401 - handed on
+    ConnectFourConfig, ImitationConfig, ImprovementConfig, MatchConfig,
+    SelfplayConfig, TeacherConfig, TreeSearchConfig)
+from llm_jax.config_sync import SyncConfig  # noqa: F401 - handed on
+from llm_jax.config_tasks import (  # noqa: F401 - handed on
+    CurriculumConfig, RewardsConfig, RlDataConfig)
 from llm_jax.config_text import (  # noqa: F401 - handed on
     TextConfig, TokenizerConfig)
 from llm_jax.config_think import ThinkTaskConfig
@@ -136,52 +145,6 @@ class SftConfig(TrainRunConfig):
 
 
 @dataclasses.dataclass(frozen=True)
-class RlDataConfig:
-  """Problems with verifiable answers."""
-  path: str = setting("sums", "'sums', or a .jsonl or .parquet file with "
-                      "`prompt` and `answer`")
-  errors: str = setting("strict", "strict | replace: bytes that are not UTF-8")
-  eval_problems: int = setting(1024, "held-out problems")
-  min_terms: int = setting(4, "sums: fewest terms")
-  max_terms: int = setting(6, "sums: most terms")
-
-
-@dataclasses.dataclass(frozen=True)
-class RlConfig(TrainRunConfig):
-  """experiments/rl.py; batch_size counts prompts (P)."""
-  data: RlDataConfig = setting(RlDataConfig(), "problems")
-  workdir: str = setting("runs/rl", "directory of this run")
-  init_from: str = setting("runs/sft", "the model that imitates")
-  group_size: int = setting(8, "samples per prompt (G)")
-  sampling: SamplingConfig = setting(SamplingConfig(), "of training samples "
-                                     "and of the evaluation alike")
-  normalize_std: bool = setting(True, "divide advantages by the group's std")
-  loss_normalization: str = setting("token", "response (GRPO) | token (DAPO) "
-                                    "| constant (Dr. GRPO)")
-  clip_low: float = setting(0.2, "ratio bound below: 1 - clip_low")
-  clip_high: float = setting(0.2, "ratio bound above: 1 + clip_high")
-  kl_coef: float = setting(0.0, "weight of the KL to the initial model")
-  updates_per_rollout: int = setting(1, "optimiser steps on one rollout batch")
-
-  def validate(self) -> None:
-    """Raises `ConfigError` at the first setting that cannot work."""
-    super().validate()
-    require(not self.logging.examples, "logging.examples records rows of "
-            "token windows and conversations, and RL reads none; leave it off.")
-    self.sampling.validate()
-    require(self.sampling.temperature > 0, "sampling.temperature is 0: greedy "
-            "samples of a prompt are all alike, so no group has an advantage.")
-    require(not self.sampling.narrowing, "sampling has "
-            f"{', '.join(self.sampling.narrowing)}, but RL needs "
-            "log-probabilities over the whole vocabulary under the model's own "
-            "distribution; leave all but the temperature as they are.")
-    require(self.group_size >= 2, f"group_size is {self.group_size}; a group "
-            "needs two samples to compare.")
-    require_choice("loss_normalization", self.loss_normalization,
-                   ("response", "token", "constant"))
-
-
-@dataclasses.dataclass(frozen=True)
 class EvaluateConfig:
   """experiments/evaluate.py"""
   checkpoint: str = setting("", "run directory, Hugging Face folder or "
@@ -206,6 +169,7 @@ class EvaluateConfig:
     require(not self.baseline or self.suite == "psychology", "baseline is for "
             f"--suite=psychology, not {self.suite}; leave it out.")
     self.data.validate()
+    self.problems.validate()
     self.psychology.validate()
     self.sampling.validate()
     for name in ("batch_size", "seq_len"):

@@ -15,6 +15,7 @@ import pytest
 
 from llm_jax import config as config_lib
 from llm_jax import config_flags
+from llm_jax.rl.environments.protocol import Completion
 
 ROOT = pathlib.Path(__file__).parents[1]
 PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]
@@ -67,9 +68,10 @@ def test_the_task_of_the_docs_is_an_environment():
   assert train == environment.train_problems(3, 200)
   assert train != environment.train_problems(4, 200)
   assert not {p.prompt for p in train} & {p.prompt for p in held_out}
-  assert environment.reward(
-      train[0], f"#### {train[0].answer}", stopped=True) == 1
-  assert environment.reward(train[0], "#### -1", stopped=True) == 0
+  assert environment.score(
+      train[0], Completion(f"#### {train[0].answer}", stopped=True)) == 1
+  assert environment.score(train[0], Completion("#### -1", stopped=True)) == 0
+  assert environment.episode(train[0]) is None
 
 
 def test_the_objective_of_the_docs_is_trained():

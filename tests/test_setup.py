@@ -26,7 +26,8 @@ OTHERS_IMPORT = {"fasteners": "fasteners", "pyahocorasick": "ahocorasick",
                  "lxml-html-clean": "lxml_html_clean"}
 # Asked for only where a user wants them, and told when missing.
 OPTIONAL = {"wandb", "gcsfs", "llguidance", "s3fs", "IPython", "ray",
-            "matplotlib", "bm25s", "pydantic_monty"}
+            "matplotlib", "mctx", "bm25s", "pydantic_monty", "reasoning_gym",
+            "math_verify"}
 
 
 @pytest.fixture(scope="module")

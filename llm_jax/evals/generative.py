@@ -7,6 +7,7 @@ either accuracy (Miller 2024, "Adding Error Bars to Evals", section 4.2).
 
 from __future__ import annotations
 
+import concurrent.futures
 import dataclasses
 import math
 from collections.abc import Sequence
@@ -14,47 +15,58 @@ from collections.abc import Sequence
 import jax
 import numpy as np
 
-from llm_jax.config import ModelConfig, SamplingConfig, require
-from llm_jax.inference.completions import generate_texts
+from llm_jax.config import ModelConfig, SamplingConfig, ToolsConfig, require
+from llm_jax.inference.tools import Tool
 from llm_jax.model.params import Params
-from llm_jax.rl.environments.protocol import Environment, Problem
-from llm_jax.rl.rollouts import encode_prompts
-from llm_jax.tokenizer.chat import stop_ids
+from llm_jax.rl.environments.protocol import (
+    Environment, Problem, VerifierFault)
+from llm_jax.rl.traces import play
 from llm_jax.tokenizer.protocol import Tokenizer
 
+_THREADS = 4  # answers checked at once
 _Z95 = 1.959964  # two-sided 95% quantile of the normal distribution
-_BUCKET = 16  # prompt lengths are rounded up, to compile once
 
 
 @dataclasses.dataclass(frozen=True)
 class GenerativeResult:
-  """One sample for each of N problems (pass@1).
+  """K samples for each of N problems; pass@1 is their mean.
 
   Attributes:
-    correct_N: 1.0 or 0.0 (the reward) of each problem, in order.
-    truncated_N: whether the length limit cut the answer off.
-    completions: what the model wrote.
+    correct_NK: what the task's own verifier says of each, 1 is solved.
+    truncated_NK: whether a length limit cut the answer off.
+    tokens_NK: that were generated.
+    completions: what the model wrote last, of each problem's first sample.
   """
-  correct_N: np.ndarray
-  truncated_N: np.ndarray
+  correct_NK: np.ndarray
+  truncated_NK: np.ndarray
+  tokens_NK: np.ndarray
   completions: list[str]
 
   @property
+  def correct_N(self) -> np.ndarray:
+    """The mean of each problem's samples."""
+    return self.correct_NK.mean(axis=1)
+
+  @property
   def accuracy(self) -> float:
-    """Share of the problems that were solved."""
-    return float(self.correct_N.mean())
+    """Share of the problems that were solved: pass@1."""
+    return float(self.correct_NK.mean())
 
   @property
   def interval(self) -> tuple[float, float]:
-    """95% interval of the accuracy."""
+    """95% interval of the accuracy; of problems, samples of one are alike."""
     return wilson_interval(float(self.correct_N.sum()), len(self.correct_N))
 
   def summary(self) -> dict[str, float]:
     """What a results file holds."""
     low, high = self.interval
+    num_samples = self.correct_NK.shape[1]
+    best = ({f"pass_at_{num_samples}": pass_at_k(self.correct_NK, num_samples)}
+            if num_samples > 1 else {})
     return {"problems": len(self.correct_N), "accuracy": self.accuracy,
-            "accuracy_low": low, "accuracy_high": high,
-            "truncated": float(self.truncated_N.mean())}
+            "accuracy_low": low, "accuracy_high": high, **best,
+            "truncated": float(self.truncated_NK.mean()),
+            "completion_tokens": float(self.tokens_NK.mean())}
 
 
 @dataclasses.dataclass(frozen=True)
@@ -68,44 +80,81 @@ class PairedDifference:
 def evaluate_problems(params: Params, problems: Sequence[Problem],
                       environment: Environment, tokenizer: Tokenizer,
                       sampling: SamplingConfig, model: ModelConfig, *,
-                      key: jax.Array, batch_size: int = 64
+                      key: jax.Array, batch_size: int = 64,
+                      num_samples: int = 1, row_len: int = 0,
+                      tools: Sequence[Tool] = (),
+                      limits: ToolsConfig | None = None, max_turns: int = 16
                       ) -> GenerativeResult:
-  """Samples one answer to each problem and has it checked.
+  """Samples answers to each problem and has them checked.
 
-  The draws of problem n depend on (key, n) alone, not on the batch size.
+  The draws of sample k of problem n depend on (key, n·K + k) alone, not on the
+  batch size.
 
   Args:
     params: model parameters, on the ambient mesh where there is one.
-    problems: N questions.
+    problems: N questions, or episodes of several turns.
     environment: scores the answers.
     tokenizer: the model's.
-    sampling: temperature, filters and `max_new_tokens`.
+    sampling: temperature, filters and `max_new_tokens` of an answer.
     model: the model.
     key: scalar key.
-    batch_size: problems at once.
+    batch_size: samples at once.
+    num_samples: K.
+    row_len: tokens of a conversation at most; 0: what the model can read.
+    tools: that the model may call.
+    limits: of those calls.
+    max_turns: answers to an episode at most.
 
   Raises:
     ConfigError: no problems; a prompt that exceeds the context.
   """
   require(len(problems) > 0, "there are no problems to evaluate on.")
-  prompts = encode_prompts(problems, tokenizer)
-  longest = max(map(len, prompts))
-  # The bucket must not refuse a prompt that fits by itself.
-  room = max(longest, model.max_seq_len - sampling.max_new_tokens)
-  prompt_len = min(-(-longest // _BUCKET) * _BUCKET, room)
-  stops = stop_ids(tokenizer)
-  correct, truncated, completions = [], [], []
-  for start in range(0, len(problems), batch_size):
-    chunk = problems[start:start + batch_size]
-    samples, texts = generate_texts(
-        params, prompts[start:start + batch_size], tokenizer, key, sampling,
-        model, prompt_len=prompt_len, stop_ids=stops, first_row=start,
-        num_rows=min(batch_size, len(problems)))
-    correct += [environment.reward(*each) for each in
-                zip(chunk, texts, map(bool, samples.stopped_B))]
-    truncated += np.logical_not(samples.stopped_B).tolist()
-    completions += texts
-  return GenerativeResult(np.array(correct), np.array(truncated), completions)
+  at_once = min(max(1, batch_size // num_samples), len(problems))
+  traces = []
+  for start in range(0, len(problems), at_once):
+    traces += play(
+        params, problems[start:start + at_once], environment, tokenizer,
+        sampling, model, key=key, row_len=row_len or model.max_seq_len,
+        samples_per_prompt=num_samples, first_row=start * num_samples,
+        num_prompts=at_once, tools=tools, limits=limits, max_turns=max_turns)
+  completions = [trace.completion for trace in traces]
+  asked = [p for p in problems for _ in range(num_samples)]
+
+  def check(problem, completion):
+    try:
+      return environment.score(problem, completion)
+    except VerifierFault:  # what could not be accepted is not right
+      return 0.0
+
+  def table(values):
+    return np.array(values).reshape(len(problems), num_samples)
+
+  with concurrent.futures.ThreadPoolExecutor(_THREADS) as pool:
+    correct = list(pool.map(check, asked, completions))
+  return GenerativeResult(
+      table(correct),
+      table([not each.stopped for each in completions]),
+      table([each.tokens for each in completions]),
+      [each.text for each in completions[::num_samples]])
+
+
+def pass_at_k(correct_NK: np.ndarray, k: int) -> float:
+  """How likely one of k samples of a problem solves it, on average.
+
+  1 - C(n - c, k) / C(n, k) for c solved of n samples, which is unbiased (Chen
+  et al. 2021, "Evaluating Large Language Models Trained on Code", eq. 1).
+
+  Args:
+    correct_NK: of n = K samples of each problem; solved is 1.
+    k: at most K.
+  """
+  total = correct_NK.shape[1]
+  require(1 <= k <= total, f"pass@{k} needs {k} samples of each problem, and "
+          f"there are {total}; sample more, or choose a smaller k.")
+  solved_N = (correct_NK >= 1).sum(axis=1)
+  return float(np.mean([
+      1 - math.comb(total - solved, k) / math.comb(total, k)
+      for solved in solved_N.tolist()]))
 
 
 def wilson_interval(successes: float, total: int) -> tuple[float, float]:

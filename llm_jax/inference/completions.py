@@ -188,7 +188,7 @@ def lay_out(prompts: Sequence[Sequence[int]], key: jax.Array,
   Takes arguments of `generate_tokens`, and raises what it raises.
   """
   check_length(prompt_len, sampling.max_new_tokens, config)
-  multiple = _batch_ways(config)
+  multiple = batch_ways(config)
   num_rows = -(-max(num_rows, len(prompts)) // multiple) * multiple
   rows = num_rows * samples_per_prompt
   if key.ndim:
@@ -201,7 +201,7 @@ def lay_out(prompts: Sequence[Sequence[int]], key: jax.Array,
   return *pad_prompts(prompts, prompt_len, num_rows=num_rows), key
 
 
-def _batch_ways(config: ModelConfig) -> int:
+def batch_ways(config: ModelConfig) -> int:
   """Parts that the ambient mesh splits a batch into."""
   mesh = jax.sharding.get_abstract_mesh()
   if mesh.empty:

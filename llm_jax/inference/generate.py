@@ -208,8 +208,8 @@ def generate(params: Params, prompts_BT: jax.Array, lengths_B: jax.Array,
 def start(params: Params, prompts_BT: jax.Array, lengths_B: jax.Array,
           keys_B: jax.Array, sampling: SamplingConfig, config: ModelConfig, *,
           cache_len: int, columns: int, stop_ids: tuple[int, ...] = (),
-          samples_per_prompt: int = 1, pad_id: int = 0
-          ) -> tuple[Decoding, Out]:
+          samples_per_prompt: int = 1, pad_id: int = 0,
+          limits_B: jax.Array | None = None) -> tuple[Decoding, Out]:
   """Reads prompts and draws up to `columns` tokens of each completion.
 
   Args:
@@ -218,6 +218,7 @@ def start(params: Params, prompts_BT: jax.Array, lengths_B: jax.Array,
     sampling: its `max_new_tokens` is not looked at.
     cache_len: slots of the cache: T and all tokens that will be drawn.
     columns: tokens of this call.
+    limits_B: int32, at least 1; a row is done when it has so many tokens.
 
   Returns:
     (what `resume` goes on from, tokens and numbers of [P·G, columns]).
@@ -233,17 +234,17 @@ def start(params: Params, prompts_BT: jax.Array, lengths_B: jax.Array,
   none_B = jnp.zeros(draw[0].shape, bool)
   out = _write(_blank(draw[0].shape[0], columns, pad_id), draw, none_B, 0,
                pad_id)
-  state = Decoding(jnp.int32(1), draw[0], _stops(draw[0], stop_ids), cache,
-                   history)
+  done_B = _ended(draw[0], jnp.int32(1), stop_ids, limits_B)
+  state = Decoding(jnp.int32(1), draw[0], done_B, cache, history)
   return _loop(params, state, out, repeat_rows(lengths_B, samples_per_prompt),
-               keys_B, sampling, config, 0, columns, stop_ids, pad_id)
+               keys_B, sampling, config, 0, columns, stop_ids, pad_id, limits_B)
 
 
 def resume(params: Params, state: Decoding, lengths_B: jax.Array,
            keys_B: jax.Array, end: jax.Array, sampling: SamplingConfig,
            config: ModelConfig, *, columns: int,
-           stop_ids: tuple[int, ...] = (), pad_id: int = 0
-           ) -> tuple[Decoding, Out]:
+           stop_ids: tuple[int, ...] = (), pad_id: int = 0,
+           limits_B: jax.Array | None = None) -> tuple[Decoding, Out]:
   """Draws up to `columns` tokens more of each row that is not done.
 
   Args:
@@ -256,11 +257,11 @@ def resume(params: Params, state: Decoding, lengths_B: jax.Array,
   out = _blank(lengths_B.shape[0], columns, pad_id)
   return _loop(params, state, out, lengths_B, keys_B, sampling, config,
                state.step, jnp.minimum(state.step + columns, end), stop_ids,
-               pad_id)
+               pad_id, limits_B)
 
 
 def _loop(params, state, out, lengths_B, keys_B, sampling, config, first, end,
-          stop_ids, pad_id):
+          stop_ids, pad_id, limits_B):
   """Draws tokens until each row is done or has `end`; token `first` is the one
   that column 0 of `out` is for."""
   def unfinished(carry):
@@ -274,7 +275,7 @@ def _loop(params, state, out, lengths_B, keys_B, sampling, config, first, end,
         params, state.tokens_B, lengths_B + state.step - 1, state.cache,
         keys_B, state.step, sampling, config, history)
     out = _write(out, draw, state.done_B, state.step - first, pad_id)
-    done_B = state.done_B | _stops(draw[0], stop_ids)
+    done_B = state.done_B | _ended(draw[0], state.step + 1, stop_ids, limits_B)
     return Decoding(state.step + 1, draw[0], done_B, cache, history), out
 
   return jax.lax.while_loop(unfinished, body, (state, out))
@@ -295,11 +296,13 @@ def _write(out: Out, draw: Draw, done_B: jax.Array, column: Any,
       for x_BT, x_B, empty in zip(out, draw, blank, strict=True))
 
 
-def _stops(tokens_B: jax.Array, stop_ids: tuple[int, ...]) -> jax.Array:
+def _ended(tokens_B: jax.Array, count: jax.Array, stop_ids: tuple[int, ...],
+           limits_B: jax.Array | None) -> jax.Array:
+  """Whether a row ends with its token number `count`."""
   done_B = jnp.zeros(tokens_B.shape, bool)
   for stop_id in stop_ids:
     done_B |= tokens_B == stop_id
-  return done_B
+  return done_B if limits_B is None else done_B | (count >= limits_B)
 
 
 def _samples(out: Out, stopped_B: jax.Array) -> Samples:

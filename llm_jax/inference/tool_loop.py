@@ -130,8 +130,8 @@ def run_all(params: Params, conversations: Sequence[Sequence[Message]],
       samples = generate_tokens(
           params, [prompts[n] for n in numbers],
           fold_rows(turn_key, np.array(numbers)), sampling, model,
-          prompt_len=_prompt_slots(max(len(prompts[n]) for n in numbers),
-                                   room),
+          prompt_len=padded_length(max(len(prompts[n]) for n in numbers),
+                                    room),
           stop_ids=stops, num_rows=rows)
       for row, n in enumerate(numbers):
         _append_answer(outcomes[n], samples, row, tokenizer)
@@ -214,7 +214,12 @@ def _append_results(outcome: Outcome, results: Sequence[Message],
   outcome.calls = min(outcome.calls + len(results), max_calls)
 
 
-def _prompt_slots(length: int, room: int) -> int:
-  """Slots that a batch's prompts are padded to."""
+def padded_length(length: int, room: int) -> int:
+  """Slots that a batch's prompts are padded to.
+
+  Args:
+    length: of the longest.
+    room: slots at most.
+  """
   multiple = max(_BUCKET, 1 << max(0, length.bit_length() - 4))
   return min(-(-length // multiple) * multiple, room)

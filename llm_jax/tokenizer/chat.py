@@ -119,6 +119,36 @@ def render_prompt(messages: Sequence[Message], tokenizer: Tokenizer,
   return ids + [tokenizer.special_tokens[_role_token("assistant")]]
 
 
+def render_continuation(answer: Message, following: Sequence[Message],
+                        tokenizer: Tokenizer, tools: Tools = ()) -> list[int]:
+  """The ids that come between an answer and the next one.
+
+  They are to be appended to the ids of a conversation whose last answer was
+  generated, its stop token included, so that nothing that a model sampled is
+  ever encoded anew. Of the answer only its number of calls is looked at.
+
+  Args:
+    answer: the assistant's message.
+    following: results of its calls, or what the user says next.
+    tokenizer: the model's.
+    tools: schemas of the functions that the assistant may call.
+
+  Raises:
+    ConfigError: as `render_prompt`; or a checkpoint's template that does not
+      write an answer where it was asked for.
+  """
+  calls = [{**call, "function": {"name": "call", "arguments": {}}}
+           for call in answer.get("tool_calls") or ()]
+  spoken = ({"role": "assistant", "content": "", "tool_calls": calls} if calls
+            else {"role": "assistant", "content": "llm_jax"})
+  asked = [{"role": "user", "content": "llm_jax"}]
+  messages = normalize_messages([*asked, spoken, *following])
+  if has_own_template(tokenizer):
+    return chat_template.render_continuation(messages, tokenizer, tools)
+  before, _ = render_conversation(messages[:2], tokenizer, tools)
+  return render_prompt(messages, tokenizer, tools)[len(before):]
+
+
 def parse_answer(ids: Sequence[int], tokenizer: Tokenizer) -> Message:
   """What the assistant said: the reverse of rendering its message.
 

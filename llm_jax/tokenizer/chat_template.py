@@ -51,6 +51,38 @@ def render_prompt(messages: Sequence[Message], tokenizer: Tokenizer,
   return _encode(_pieces(messages, tokenizer, tools, True), tokenizer)
 
 
+def render_continuation(messages: Sequence[Message], tokenizer: Tokenizer,
+                        tools: Tools = ()) -> list[int]:
+  """The ids that follow the answer `messages[1]`, behind its end of turn.
+
+  Args:
+    messages: a question, an answer without the names of special tokens in it,
+      and what follows.
+    tokenizer: the model's.
+    tools: schemas of the functions that the assistant may call.
+
+  Raises:
+    ConfigError: the template writes no end of turn after that answer, or
+      writes the question another way once more follows.
+  """
+  before = render_text(messages[:1], tokenizer, tools=tools,
+                       add_generation_prompt=True)
+  pieces = _pieces(messages, tokenizer, tools, True)
+  text = "".join(piece.text for piece in pieces)
+  special = {number: name for name, number in
+             tokenizer.special_tokens.items()}
+  stops = "|".join(re.escape(special[token]) for token in stop_ids(tokenizer)
+                   if token in special) or r"(?!)"
+  end = (re.compile(stops).search(text, len(before))
+         if text.startswith(before) else None)
+  if end is None:
+    raise ConfigError("the checkpoint's chat template does not say where an "
+                      "answer ends and the next turn begins, so conversations "
+                      "of several turns cannot be sampled with it; choose a "
+                      "template with --data.template when finetuning.")
+  return _encode(_cut(pieces, end.end())[1], tokenizer)
+
+
 def render_conversation(messages: Sequence[Message], tokenizer: Tokenizer,
                         tools: Tools = ()) -> tuple[list[int], list[int]]:
   """A whole conversation as ids, and which of them are learnt.

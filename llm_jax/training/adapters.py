@@ -10,6 +10,7 @@ the model may be an adapter's run itself.
 from __future__ import annotations
 
 import dataclasses
+from collections.abc import Callable
 from typing import Any
 
 from etils import epath
@@ -17,8 +18,8 @@ import jax
 
 from llm_jax.config import ConfigError, LoraConfig, ModelConfig, setting
 from llm_jax.flops import flops_per_token, matmul_parameters
-from llm_jax.model.lora import attach, count_lora
-from llm_jax.model.params import count_params
+from llm_jax.model.lora import attach, count_lora, merge
+from llm_jax.model.params import count_params, param_shardings
 from llm_jax.training.losses import Aux, LossFn
 
 
@@ -56,6 +57,9 @@ def adapter_loss(params: Any, frozen: Any, batch: dict[str, jax.Array],
                  ) -> tuple[jax.Array, Aux]:
   """`loss_fn` of the frozen model with an adapter, as a function of the latter.
 
+  What `loss_fn` finds in its own `frozen` is `reference`, the model without the
+  adapter: where training began, for a KL to it.
+
   Args:
     params: the adapter.
     frozen: the model's parameters.
@@ -64,7 +68,26 @@ def adapter_loss(params: Any, frozen: Any, batch: dict[str, jax.Array],
     loss_fn: the loss of a whole model.
     lora: rank and scale.
   """
-  return loss_fn(attach(frozen, params, lora), None, batch, step)
+  return loss_fn(attach(frozen, params, lora), {"reference": frozen}, batch,
+                 step)
+
+
+def merged(frozen: Any, model: ModelConfig, lora: LoraConfig
+           ) -> Callable[[Any], Any]:
+  """What makes a whole model of what is trained, on the ambient mesh.
+
+  Args:
+    frozen: the model that an adapter is trained for; None: the whole model is
+      trained, and the function gives back what it is given.
+    model: its config.
+    lora: rank and scale.
+  """
+  if frozen is None:
+    return lambda params: params
+  mesh = jax.sharding.get_abstract_mesh()
+  shardings = {} if mesh.empty else {"out_shardings": param_shardings(model)}
+  merge_in = jax.jit(merge, static_argnums=2, **shardings)
+  return lambda adapter: merge_in(frozen, adapter, lora)
 
 
 def adapter_flops_per_token(model: ModelConfig, lora: LoraConfig,

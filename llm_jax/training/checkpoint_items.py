@@ -58,6 +58,11 @@ def check_items(place: str, saved: Mapping[str, Any],
   require(not missing, f"the checkpoint in {place} was saved by an older "
           f"version, without {', '.join(sorted(missing))} of the train state; "
           "begin a new run from it with --init_from and another --workdir.")
+  surplus = set(saved.get("extra") or {}) - set(wanted["extra"])
+  require(not surplus, f"the checkpoint in {place} also has "
+          f"{', '.join(sorted(surplus))} in its train state, which this run "
+          "has no use for; use the settings that it was saved with, or begin "
+          "a new run with --init_from and another --workdir.")
 
 
 def differences(saved: ModelConfig, wanted: ModelConfig) -> list[str]:

@@ -18,6 +18,7 @@ later; a run goes on from the one before (docs/surviving.md).
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 import threading
 from typing import Any
 
@@ -35,7 +36,7 @@ from llm_jax.training.checkpoint_items import (
     abstract_on_mesh, check_items, differences, items_of, state_of)
 from llm_jax.training.saved_models import CHECKPOINTS
 from llm_jax.training.train_step import (
-    TrainState, new_train_state, state_shardings)
+    Carried, TrainState, new_train_state, state_shardings)
 
 _ITEMS = ("params", "optimizer", "data", "loop", "config")
 
@@ -174,13 +175,15 @@ class Checkpointer:
       info["adapter"] = to_dict(self.adapter)
     return info
 
-  def restore(self, tx: optax.GradientTransformation, *, ema: bool = False
+  def restore(self, tx: optax.GradientTransformation, *, ema: bool = False,
+              carried: Mapping[str, Carried] | None = None
               ) -> tuple[TrainState, dict[str, Any], dict[str, Any]]:
     """(state, data, loop) of the newest checkpoint, on the ambient mesh.
 
     Args:
       tx: the optimiser of the run.
       ema: whether the run keeps an average of its parameters.
+      carried: by name, what else the state carries in `extra`.
 
     Raises:
       ConfigError: the checkpoint is of another architecture.
@@ -203,6 +206,9 @@ class Checkpointer:
         lambda: new_train_state(jax.random.key(0), tx, self._model, lora,
                                 ema=ema),
         state_shardings(tx, self._model, lora, ema=ema))
+    abstract = abstract.replace(extra={**abstract.extra, **{
+        name: abstract_on_mesh(each.make_abstract, each.shardings)
+        for name, each in (carried or {}).items()}})
     params, optimizer = items_of(abstract)
     place = self._directory / str(step)
     with ocp.StandardCheckpointer() as checkpointer:

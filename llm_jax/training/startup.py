@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 import dataclasses
 from typing import Any
 
@@ -25,7 +26,7 @@ from llm_jax.training.saved_models import (
     CHECKPOINTS, check_architecture, checkpoint_info, load_params,
     saved_steps)
 from llm_jax.training.train_step import (
-    TrainState, fresh_state, init_train_state, state_shardings)
+    Carried, TrainState, fresh_state, init_train_state, state_shardings)
 
 
 def check_run(config: TrainRunConfig, model: ModelConfig, mesh: Any,
@@ -105,7 +106,8 @@ def adapter_of(config: SftConfig, model: ModelConfig,
 
 def start_or_resume(config: TrainRunConfig, model: ModelConfig,
                     tx: optax.GradientTransformation,
-                    checkpointer: Checkpointer) -> Start:
+                    checkpointer: Checkpointer,
+                    carried: Mapping[str, Carried] | None = None) -> Start:
   """The workdir's newest checkpoint; else `init_from`'s parameters; else new.
 
   Only the first keeps the optimiser state and the place in the data.
@@ -115,6 +117,7 @@ def start_or_resume(config: TrainRunConfig, model: ModelConfig,
     model: the model.
     tx: the optimiser.
     checkpointer: of `config.workdir`.
+    carried: by name, what else the state carries in `extra`, such as a critic.
 
   Returns:
     The train state and its place, on the ambient mesh.
@@ -123,21 +126,23 @@ def start_or_resume(config: TrainRunConfig, model: ModelConfig,
     ConfigError: a checkpoint is of another architecture, or missing.
   """
   adapter, frozen = checkpointer.adapter, None
+  carried = carried or {}
   ema = config.optimizer.ema_decay > 0
   if adapter is not None:
     frozen, _, _ = load_params(
         adapter.base_checkpoint(as_path(config.workdir)))
   if checkpointer.newest_whole() is not None:
-    state, data, loop = checkpointer.restore(tx, ema=ema)
+    state, data, loop = checkpointer.restore(tx, ema=ema,
+                                             carried=carried)
     return Start(state, data["next_batch"], loop, "resumed", frozen)
   if adapter is not None:
     state = init_train_state(jax.random.key(config.seed), tx, model,
                              adapter.lora, ema=ema)
-    return Start(state, 0, {}, "init_from", frozen)
+    return Start(_carrying(state, carried, frozen), 0, {}, "init_from", frozen)
   if not config.init_from:
     state = init_train_state(jax.random.key(config.seed), tx, model,
                              ema=ema)
-    return Start(state, 0, {}, "scratch")
+    return Start(_carrying(state, carried, state.params), 0, {}, "scratch")
   check_architecture(config.init_from, model)
   params, _, _ = load_params(config.init_from)
   mesh = jax.sharding.get_abstract_mesh()
@@ -146,7 +151,14 @@ def start_or_resume(config: TrainRunConfig, model: ModelConfig,
     return fresh_state(params, tx, ema=ema)
   state = (jax.jit(make)(params) if shardings is None
            else jax.jit(make, out_shardings=shardings)(params))
-  return Start(state, 0, {}, "init_from")
+  return Start(_carrying(state, carried, params), 0, {}, "init_from")
+
+
+def _carrying(state: TrainState, carried: Mapping[str, Carried],
+              params: Params) -> TrainState:
+  """`state` with what else it carries, made from the model's parameters."""
+  return state.replace(extra={**state.extra, **{
+      name: each.start(params) for name, each in carried.items()}})
 
 
 def describe(model: ModelConfig, seq_len: int) -> str:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+import dataclasses
 from typing import Any
 
 import flax.struct
@@ -43,6 +45,33 @@ class TrainState:
     return self.extra.get("ema", self.params)
 
 
+@dataclasses.dataclass(frozen=True)
+class Carried:
+  """Something else that a state carries in `extra`, saved and restored with it.
+
+  Attributes:
+    make: from the model's initial parameters, what is carried; traceable.
+    like: specs of these parameters.
+    dtype: of those whose spec names none.
+    shardings: a tree of `PartitionSpec`, like what is carried.
+  """
+  make: Callable[[Any], Any]
+  like: Any
+  dtype: str
+  shardings: Any
+
+  def start(self, params: Any) -> Any:
+    """What is carried at first, on the ambient mesh where there is one."""
+    mesh = jax.sharding.get_abstract_mesh()
+    if mesh.empty:
+      return jax.jit(self.make)(params)
+    return jax.jit(self.make, out_shardings=self.shardings)(params)
+
+  def make_abstract(self) -> Any:
+    """`make` of parameters without a meaning, for `jax.eval_shape`."""
+    return self.make(init_tensors(jax.random.key(0), self.like, self.dtype))
+
+
 def fresh_state(params: Any, tx: optax.GradientTransformation, *,
                 ema: bool = False) -> TrainState:
   """The state before the first step; traceable.
@@ -69,7 +98,20 @@ def state_shardings(tx: optax.GradientTransformation, config: ModelConfig,
   `jax.jit(tx.init)(params)` would replicate the moments instead, which for Adam
   is twice the memory that FSDP set out to save.
   """
-  specs = trained_specs(config, lora)
+  return shardings_of_specs(tx, trained_specs(config, lora), config, ema=ema)
+
+
+def shardings_of_specs(tx: optax.GradientTransformation, specs: Any,
+                       config: ModelConfig, *, ema: bool = False
+                       ) -> TrainState:
+  """`state_shardings` of a state whose parameters are a tree of `ParamSpec`.
+
+  Args:
+    tx: the optimiser.
+    specs: of what is trained.
+    config: the model: its rules and the dtype of its parameters.
+    ema: whether the state has an average of the parameters.
+  """
   shardings = tensor_shardings(specs, config.rules)
   abstract = jax.eval_shape(
       lambda: init_tensors(jax.random.key(0), specs, config.param_dtype))

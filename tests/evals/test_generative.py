@@ -8,15 +8,18 @@ from llm_jax.config import ConfigError, ModelConfig, SamplingConfig
 from llm_jax.config import TokenizerConfig
 from llm_jax.evals import generative
 from llm_jax.model.params import init_params
-from llm_jax.rl.environments.protocol import Problem
+from llm_jax.rl.environments.protocol import Completion, Problem
 from llm_jax.tokenizer.bpe import train_bpe
 
 
 class Vowels:
   """Solved by a completion with an even number of characters that stops."""
 
-  def reward(self, problem, completion, stopped):
-    return float(len(completion) % 2 == int(problem.answer))
+  def score(self, problem, completion):
+    return float(len(completion.text) % 2 == int(problem.answer))
+
+  def episode(self, problem):
+    return None
 
 
 @pytest.fixture(scope="module")
@@ -44,20 +47,20 @@ def test_the_batch_size_changes_nothing(setup):
   once, in_parts = evaluate(setup, 7), evaluate(setup, 3)
   assert once.completions == in_parts.completions
   np.testing.assert_array_equal(once.correct_N, in_parts.correct_N)
-  np.testing.assert_array_equal(once.truncated_N, in_parts.truncated_N)
+  np.testing.assert_array_equal(once.truncated_NK, in_parts.truncated_NK)
   assert len(set(once.completions)) > 1
 
 
 def test_the_result_counts_what_the_environment_says(setup):
   result = evaluate(setup, 64)
-  expected = [Vowels().reward(p, text, True)
+  expected = [Vowels().score(p, Completion(text, True))
               for p, text in zip(setup[1], result.completions)]
   np.testing.assert_array_equal(result.correct_N, expected)
   summary = result.summary()
   assert summary["problems"] == 7
   assert summary["accuracy"] == np.mean(expected)
   assert summary["accuracy_low"] < np.mean(expected) < summary["accuracy_high"]
-  assert summary["truncated"] == result.truncated_N.mean()
+  assert summary["truncated"] == result.truncated_NK.mean()
 
 
 def test_what_does_not_fit_is_told(setup):

@@ -54,14 +54,14 @@ def kill_when(event: str, number: int, workdir: str) -> None:
   MetricLogger.log, Checkpointer.save = log_then_die, save_then_die
 
 
-def length_reward(self, problem, completion, stopped):
+def length_reward(self, problem, completion):
   """What an untrained model gets varied rewards for, so that it learns."""
-  return len(completion) % 5 / 4
+  return len(completion.text) % 5 / 4
 
 
 def main() -> None:
   """Runs the stages that the command line names."""
-  SumsEnvironment.reward = length_reward
+  SumsEnvironment.score = length_reward
   for stage, flags, kill in json.loads(sys.argv[1]):
     chosen = config_flags.parse(CONFIGS[stage], [stage, *flags])
     if kill:

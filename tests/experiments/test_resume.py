@@ -68,7 +68,8 @@ def flags_of(stage, data, workdir):
   return [*flags, "--data.path=sums", f"--init_from={data}/sft",
           "--data.eval_problems=8", "--data.min_terms=2", "--data.max_terms=2",
           "--seq_len=48", "--sampling.max_new_tokens=12", "--group_size=2",
-          "--kl_coef=0.05", "--updates_per_rollout=2"]
+          "--objective.kl_coef=0.05", "--objective.advantages=gae",
+          "--objective.importance_cap=2", "--updates_per_rollout=2"]
 
 
 def start(stages, data):

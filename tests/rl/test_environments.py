@@ -8,6 +8,7 @@ import pytest
 
 from llm_jax.config import ConfigError, RlDataConfig
 from llm_jax.rl.environments.loading import load_environment
+from llm_jax.rl.environments.protocol import Completion
 
 
 def problems_file(path, number):
@@ -56,9 +57,9 @@ def test_a_reward_is_for_the_answer(make):
     total %= 2
   assert str(total) == problem.answer
   right = f"#### {problem.answer}"
-  assert environment.reward(problem, right, True) == 1.0
-  assert environment.reward(problem, right, False) == 0.0
-  assert environment.reward(problem, f"#### {problem.answer}1", True) == 0.0
+  assert environment.score(problem, Completion(right, True)) == 1.0
+  assert environment.score(problem, Completion(right, False)) == 0.0
+  assert environment.score(problem, Completion(right + "1", True)) == 0.0
 
 
 def test_each_epoch_has_every_problem_of_the_file_once(tmp_path):

@@ -6,14 +6,16 @@ import numpy as np
 import pytest
 
 from llm_jax.config import (
-    ModelConfig, RlConfig, SamplingConfig, TokenizerConfig)
+    ModelConfig, ObjectiveConfig, RlConfig, SamplingConfig, TokenizerConfig)
 from llm_jax.data.conversations import render_all, single_turn
 from llm_jax.data.pipeline import conversations_dataset
-from llm_jax.inference.generate import Samples
 from llm_jax.model.params import init_params
-from llm_jax.model.transformer import backbone, unembed
-from llm_jax.rl import objectives
+from llm_jax.model.transformer import unembed
+from llm_jax.rl import policy_logprobs
+from llm_jax.rl.environments.protocol import Completion
+from llm_jax.rl.policy_loss import policy_loss_fn
 from llm_jax.rl.rollouts import lay_out
+from llm_jax.rl.traces import Trace
 from llm_jax.tokenizer.bpe import train_bpe
 from llm_jax.tokenizer.chat import render_prompt
 from llm_jax.training import losses
@@ -43,14 +45,8 @@ def gradient_of_logits(loss_fn, params, monkeypatch, module, batch, config):
   offset = jnp.zeros((*batch["tokens"].shape, config.vocab_size))
 
   def loss(offset):
-    if module is losses:
-      monkeypatch.setattr(losses, "unembed", lambda *a: unembed(*a) + offset)
-    else:
-      def shifted(params, tokens_BT, config):
-        hidden_BTD, _, aux = backbone(params, tokens_BT, config)
-        return unembed(params, hidden_BTD, config) + offset, aux
-      monkeypatch.setattr(objectives, "forward", shifted)
-    return loss_fn(params, None, batch, 0)[0]
+    monkeypatch.setattr(module, "unembed", lambda *a: unembed(*a) + offset)
+    return loss_fn(params, {}, batch, 0)[0]
   return np.asarray(jax.jit(jax.grad(loss))(offset))
 
 
@@ -83,38 +79,77 @@ def test_finetuning_trains_the_end_of_each_answer(
   assert (batch["targets"] == end).sum() == 4
 
 
-@pytest.mark.parametrize("normalization", ["token", "response", "constant"])
+# What is maximised, with bounds so wide that no token is clipped.
+FREE = {"clip_low": 1.0, "clip_high": 1e9}
+OBJECTIVES = {
+    "token": ObjectiveConfig(**FREE),
+    "response": ObjectiveConfig(normalization="response", **FREE),
+    "constant": ObjectiveConfig(normalization="constant", **FREE),
+    "gspo": ObjectiveConfig(kind="gspo", **FREE),
+    "cispo": ObjectiveConfig(kind="cispo", importance_cap=2.0, **FREE),
+    "reinforce": ObjectiveConfig(kind="reinforce")}
+
+
+def check_reinforced(gradient_BTV, batch, answers, starts, signs, end):
+  """Exactly the answers' tokens have a gradient; their last, `end`, becomes
+  likelier where the sign is +1."""
+  trained = np.abs(gradient_BTV).sum(-1) > 0
+  for row, answer in enumerate(answers):
+    places = np.flatnonzero(trained[row])
+    assert batch["targets"][row, places].tolist() == answer
+    assert places[0] == starts[row]
+    if answer[-1] == end:
+      assert np.sign(gradient_BTV[row, places[-1], end]) == -signs[row]
+
+
+@pytest.mark.parametrize("name", OBJECTIVES)
 def test_reinforcement_trains_the_end_of_each_sample(
-    tokenizer, model, monkeypatch, normalization):
+    tokenizer, model, monkeypatch, name):
   params, config = model
   end = tokenizer.special_tokens["<|end|>"]
   prompt = render_prompt([{"role": "user", "content": "1+1?"}], tokenizer)
   answers = [[*tokenizer.encode("2"), end], [*tokenizer.encode("345"), end],
              tokenizer.encode("six")]
-  lengths = np.array([len(a) for a in answers])
-  tokens = np.zeros((3, 8), np.int32)
-  for row, answer in zip(tokens, answers):
-    row[:len(answer)] = answer
-  mask = np.arange(8) < lengths[:, None]
-  samples = Samples(
-      tokens_BT=tokens, mask_BT=mask, lengths_B=lengths,
-      logprobs_BT=np.where(mask, -5.0, 0.0).astype(np.float32),
-      model_logprobs_BT=np.where(mask, -5.0, 0.0).astype(np.float32),
-      stopped_B=np.array([True, True, False]))
+  traces = [Trace([*prompt, *answer],
+                  [False] * len(prompt) + [True] * len(answer),
+                  [0.0] * len(prompt) + [-5.0] * len(answer),
+                  Completion("", answer[-1] == end)) for answer in answers]
   advantages = np.array([1.0, -1.0, 0.5], np.float32)
-  batch = lay_out([prompt] * 3, samples, advantages, advantages, T).batch()
-  rl = RlConfig(loss_normalization=normalization, clip_low=0.99,
-                clip_high=99.0, sampling=SamplingConfig(max_new_tokens=8))
+  batch = lay_out(traces, advantages, advantages, np.ones(3, bool), T).batch()
+  batch |= {"old_logprobs": batch["sampler_logprobs"],
+            "advantages": np.broadcast_to(advantages[:, None], (3, T))}
+  rl = RlConfig(objective=OBJECTIVES[name],
+                sampling=SamplingConfig(max_new_tokens=8))
   gradient_BTV = gradient_of_logits(
-      objectives.policy_loss_fn(config, rl), params, monkeypatch, objectives,
-      batch, config)
-  trained = np.abs(gradient_BTV).sum(-1) > 0
-  for row, answer in enumerate(answers):
-    places = np.flatnonzero(trained[row])
-    assert batch["targets"][row, places].tolist() == answer
-    assert places[0] == len(prompt) - 1
-  # A good answer's end becomes likelier, a bad one's less likely.
-  for row, sign in ((0, -1), (1, 1)):
-    place = len(prompt) - 1 + lengths[row] - 1
-    assert batch["targets"][row, place] == end
-    assert np.sign(gradient_BTV[row, place, end]) == sign
+      policy_loss_fn(config, rl), params, monkeypatch, policy_logprobs, batch,
+      config)
+  check_reinforced(gradient_BTV, batch, answers, [len(prompt) - 1] * 3,
+                   np.sign(advantages), end)
+
+
+@pytest.mark.parametrize("name", ["token", "gspo"])
+def test_what_a_tool_says_is_not_reinforced(tokenizer, model, monkeypatch,
+                                            name):
+  """Two turns with a tool's answer in between, which ends with the same token:
+  the model's own are trained, and nothing of the tool or of the prompt."""
+  params, config = model
+  end = tokenizer.special_tokens["<|end|>"]
+  ask = render_prompt([{"role": "user", "content": "1+1?"}], tokenizer)
+  call, told, answer = ([*tokenizer.encode(text), end]
+                        for text in ("calc 1+1", "two", "2"))
+  row = [*ask, *call, *told, *answer]
+  mine = [0] * len(ask) + [1] * len(call) + [0] * len(told) + [1] * len(answer)
+  rest = [0] * (T + 1 - len(row))
+  tokens_BS = np.array([row + rest], np.int32)
+  mask_BT = np.array([mine + rest], np.float32)[:, 1:]
+  batch = {"tokens": tokens_BS[:, :-1], "targets": tokens_BS[:, 1:],
+           "loss_mask": mask_BT, "old_logprobs": -5 * mask_BT,
+           "sampler_logprobs": -5 * mask_BT, "advantages": np.ones((1, T))}
+  rl = RlConfig(objective=OBJECTIVES[name])
+  gradient_BTV = gradient_of_logits(
+      policy_loss_fn(config, rl), params, monkeypatch, policy_logprobs, batch,
+      config)
+  check_reinforced(gradient_BTV, batch, [[*call, *answer]], [len(ask) - 1],
+                   [1], end)
+  places = np.flatnonzero(batch["targets"][0] == end)
+  assert [np.sign(gradient_BTV[0, t, end]) for t in places[-3:]] == [-1, 0, -1]

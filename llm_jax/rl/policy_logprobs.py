@@ -1,0 +1,114 @@
+"""Log-probabilities of sampled tokens, and the entropy where they were drawn.
+
+One function computes them for the loss, for the model as it was at the start of
+an update and for the reference, so that a ratio of 1 is 1.
+"""
+
+from __future__ import annotations
+
+import functools
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+
+from llm_jax.config import ModelConfig, RlConfig
+from llm_jax.model.transformer import backbone, unembed
+from llm_jax.training.losses import token_logprobs
+
+
+def logprobs_and_entropy(
+    params: Any, batch: dict[str, jax.Array], model: ModelConfig,
+    temperature: float = 1.0, *, chunk: int = 0
+) -> tuple[jax.Array, jax.Array]:
+  """log π(target) and H(π) = -Σ π log π at each position.
+
+  π is the distribution that was sampled from: softmax(logits / temperature).
+
+  Args:
+    params: of the model; kernels may have a low-rank update attached.
+    batch: `tokens`, `targets` [B, T].
+    model: the model.
+    temperature: of the sampler.
+    chunk: tokens of a row whose logits exist at once; the backward pass makes
+      them again. 0: all of them.
+
+  Returns:
+    (logprobs_BT, entropy_BT), float32 or wider.
+  """
+  hidden_BTD, _, _ = backbone(params, batch["tokens"], model)
+
+  def of(hidden_BtD, targets_Bt):
+    logits_BtV = unembed(params, hidden_BtD, model)
+    if temperature != 1.0:
+      logits_BtV = logits_BtV / temperature
+    logs_BtV = jax.nn.log_softmax(logits_BtV)
+    entropy_Bt = -jnp.sum(jnp.exp(logs_BtV) * logs_BtV, axis=-1)
+    return token_logprobs(logits_BtV, targets_Bt), entropy_Bt
+
+  T = batch["tokens"].shape[1]
+  if not chunk or chunk >= T:
+    return of(hidden_BTD, batch["targets"])
+
+  def pieces(x):  # [B, T, ...] -> [pieces, B, chunk, ...]
+    x = jnp.pad(x, ((0, 0), (0, -T % chunk)) + ((0, 0),) * (x.ndim - 2))
+    return jnp.moveaxis(
+        x.reshape(x.shape[0], -1, chunk, *x.shape[2:]), 1, 0)
+
+  found = jax.lax.map(jax.checkpoint(lambda piece: of(*piece)),
+                      (pieces(hidden_BTD), pieces(batch["targets"])))
+  return tuple(jnp.moveaxis(x, 0, 1).reshape(x.shape[1], -1)[:, :T]
+               for x in found)
+
+
+def policy_logprobs(
+    params: Any, batch: dict[str, jax.Array], model: ModelConfig,
+    temperature: float = 1.0, *, chunk: int = 0, num_microbatches: int = 1
+) -> tuple[jax.Array, jax.Array]:
+  """`logprobs_and_entropy` without gradient, some rows at a time.
+
+  Args:
+    params: as there.
+    batch: as there; other fields are not read.
+    model: the model.
+    temperature: of the sampler.
+    chunk: as there.
+    num_microbatches: the rows are cut into so many, one after the other.
+
+  Returns:
+    (logprobs_BT, entropy_BT).
+  """
+  batch = {name: batch[name] for name in ("tokens", "targets")}
+  of = functools.partial(logprobs_and_entropy, params, model=model,
+                         temperature=temperature, chunk=chunk)
+  if num_microbatches == 1:
+    return jax.lax.stop_gradient(of(batch))
+
+  # Strided, as in the train step, so that every device keeps its rows.
+  def split(x):
+    return x.reshape(-1, num_microbatches, *x.shape[1:]).swapaxes(0, 1)
+
+  found = jax.lax.map(of, jax.tree.map(split, batch))
+  return jax.lax.stop_gradient(jax.tree.map(
+      lambda x: x.swapaxes(0, 1).reshape(-1, *x.shape[2:]), found))
+
+
+def ratio_error(params: Any, batch: dict[str, jax.Array], model: ModelConfig,
+                config: RlConfig) -> jax.Array:
+  """Mean of |log π_trainer - log π_sampler| over the sampled tokens.
+
+  On policy both are one, and this is rounding.
+
+  Args:
+    params: those that sampled, as the trainer has them.
+    batch: `tokens`, `targets`, `loss_mask`, `sampler_logprobs` [B, T].
+    model: the model.
+    config: sampling, loss.chunk, num_microbatches.
+  """
+  logprobs_BT, _ = policy_logprobs(
+      params, batch, model, config.sampling.temperature,
+      chunk=config.loss.chunk, num_microbatches=config.num_microbatches)
+  mask_BT = batch["loss_mask"]
+  apart_BT = jnp.where(
+      mask_BT > 0, jnp.abs(logprobs_BT - batch["sampler_logprobs"]), 0.0)
+  return jnp.sum(apart_BT) / jnp.maximum(jnp.sum(mask_BT), 1.0)

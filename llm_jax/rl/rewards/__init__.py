@@ -1,0 +1,1 @@
+"""What a completion is rewarded for; `scorer.py` puts rewards together."""

@@ -1,0 +1,1 @@
+"""A board game as text: a teacher, imitation of it, and self-play beyond it."""
