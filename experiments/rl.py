@@ -9,8 +9,9 @@ the current model, checks them, and raises the probability of those that did
 better than their group (GRPO, Shao et al. 2024). Answers may call tools
 (--tools.names), and a problem may be an episode of several turns; what the
 model did not say itself is never trained. Some samples of each step are in
-`rollouts.jsonl`, and every reward in `rewards.jsonl`. Started again it goes on
-from the last checkpoint, with the same problems and the same random numbers.
+`rollouts.jsonl`, every reward is in `rewards.jsonl`, and in the end all of it
+is a page, `rollouts.html` (experiments/view_rollouts.py). Started again it goes
+on from the last checkpoint, with the same problems and the same random numbers.
 
     python -m experiments.rl --init_from=runs/sft --lora.rank=8 --ahead
 
@@ -37,6 +38,7 @@ def run(config: RlConfig) -> dict[str, Any]:
   from llm_jax.evals.generative import evaluate_problems
   from llm_jax.inference.tools import load_tools
   from llm_jax.metrics import MetricLogger
+  from llm_jax.paths import as_path
   from llm_jax.rl.ahead import RolloutSource
   from llm_jax.rl.collector import Collector
   from llm_jax.rl.credit import assign_credit
@@ -51,6 +53,8 @@ def run(config: RlConfig) -> dict[str, Any]:
   from llm_jax.rl.rollouts import prompt_slots
   from llm_jax.rl.traces import encode_prompts
   from llm_jax.rl.weight_sync import sampler_model, weight_sync
+  from llm_jax.serving.rl_run import load_run
+  from llm_jax.serving.rollouts_page import render_rl
   from llm_jax.sharding import global_batch, make_mesh
   from llm_jax.tokenizer.loading import load_tokenizer
   from llm_jax.training import adapters, results, startup
@@ -206,6 +210,9 @@ def run(config: RlConfig) -> dict[str, Any]:
     checkpointer.close()
   if stopping:
     raise Preempted(step)
+  if jax.process_index() == 0:
+    (as_path(config.workdir) / "rollouts.html").write_text(
+        render_rl(load_run(config.workdir)), encoding="utf-8")
   return results.write_results(config, {
       "eval_problems": len(held_out), **summary(config),
       # What the model computed, for a comparison at equal computation.

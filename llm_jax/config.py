@@ -34,6 +34,8 @@ from llm_jax.config_probes import (  # noqa: F401 - handed on
     ProbeBaseModelConfig, RepeatDocumentsConfig)
 from llm_jax.config_psychology import PsychologyConfig
 from llm_jax.config_rl import RlConfig
+from llm_jax.config_rollouts import (  # noqa: F401 - handed on
+    ViewRolloutsConfig)
 from llm_jax.config_scaling import CompileForTpuConfig  # noqa: F401 - too
 from llm_jax.config_scaling_laws import (  # noqa: F401 - handed on
     ScalingLawsConfig)

@@ -6,7 +6,7 @@ import re
 
 class Tags(html.parser.HTMLParser):
   """Fails where an element is not closed, or closed by another's tag."""
-  VOID = {"meta", "br"}
+  VOID = {"meta", "br", "input"}
 
   def __init__(self):
     super().__init__()
