@@ -15,7 +15,7 @@ LAYERS = (
      "config_objectives", "config_probes", "config_rollouts", "config_tasks",
      "config_text", "config_tools"),
     ("config_conversations", "config_curate", "config_psychology",
-     "config_sync", "config_think", "config_training"),
+     "config_rejection", "config_sync", "config_think", "config_training"),
     ("config_rl", "config_scaling", "config_scaling_laws", "config_selfplay"),
     ("config",),
     ("config_tree", "host_memory"),

@@ -115,7 +115,8 @@ const wanted = {{words: "", set: "", verdict: "", from: "", to: "",
 const of = (changes, name) => select(samples, {{...wanted, ...changes}})
     .map((s) => s[name]);
 console.log(JSON.stringify([
-  of({{}}, "step"), of({{sort: "tokens", down: false, set: "training"}}, "tokens"),
+  of({{}}, "step"),
+  of({{sort: "tokens", down: false, set: "training"}}, "tokens"),
   of({{words: "LET ME check 3"}}, "step"), of({{verdict: "1"}}, "step"),
   of({{from: "2", to: "3", down: false}}, "step"),
   of({{sort: "reward"}}, "reward")]));
