@@ -27,7 +27,7 @@ KILL = {"pretrain": "step 6", "sft": "save 8", "rl": "step 7"}
 WORDS = ("the of a model language text token learns reads writes long short "
          "green tree river stone over under because and then never").split()
 # Time is what an interrupted run cannot repeat.
-TIMES = (*TIMINGS, "seconds_rollout")
+TIMES = (*TIMINGS, "seconds_rollout", "seconds_reward", "seconds_train")
 
 
 def make_data(directory):
