@@ -16,6 +16,9 @@ on from the last checkpoint, with the same problems and the same random numbers.
     python -m experiments.rl --init_from=runs/sft --lora.rank=8 --ahead
 
 trains an adapter, and samples the next step's answers while this one trains.
+--init_from is a run of ours or whatever experiments.chat takes as --model,
+which is then converted once, into `<workdir>/base`; its own chat template says
+how it is asked, and at which tokens an answer ends.
 """
 
 from __future__ import annotations
@@ -35,6 +38,7 @@ def run(config: RlConfig) -> dict[str, Any]:
   import jax
   from llm_jax import distributed, workdir
   from llm_jax.config import require
+  from llm_jax.convert.base_runs import base_run
   from llm_jax.evals.generative import evaluate_problems
   from llm_jax.inference.tools import load_tools
   from llm_jax.metrics import MetricLogger
@@ -42,12 +46,12 @@ def run(config: RlConfig) -> dict[str, Any]:
   from llm_jax.rl.ahead import RolloutSource
   from llm_jax.rl.collector import Collector
   from llm_jax.rl.credit import assign_credit
-  from llm_jax.rl.critic import carried_critic, make_actor_critic_step
+  from llm_jax.rl.critic import carried_critic
   from llm_jax.rl.curriculum import make_curriculum
   from llm_jax.rl.diagnostics import Diagnostics
   from llm_jax.rl.environments.loading import load_environment
   from llm_jax.rl.policy_logprobs import ratio_error
-  from llm_jax.rl.policy_loss import policy_loss_fn
+  from llm_jax.rl.policy_step import make_policy_step
   from llm_jax.rl.rollout_log import RolloutLog
   from llm_jax.rl.rewards.scorer import make_scorer
   from llm_jax.rl.rollouts import prompt_slots
@@ -65,23 +69,21 @@ def run(config: RlConfig) -> dict[str, Any]:
   from llm_jax.training.saved_models import (
       CHECKPOINTS, TOKENIZER, checkpoint_info, keep_tokenizer, load_params)
   from llm_jax.training.step_guard import StepGuard
-  from llm_jax.training.train_step import train_step
 
   distributed.start(config.distributed)
   if (finished := results.finished_results(config)) is not None:
     return finished
-  require(bool(config.init_from), "init_from is empty; name the run directory "
-          "of a finetuned model.")
-  first, first_step, _ = checkpoint_info(config.init_from)
-  model = startup.model_of(config.init_from)
+  placed = dataclasses.replace(config, init_from=base_run(config, "rl"))
+  first, first_step, _ = checkpoint_info(placed.init_from)
+  model = startup.model_of(placed.init_from)
   model = dataclasses.replace(
       model, remat=config.remat or model.remat,
       compute_dtype=config.compute_dtype or model.compute_dtype)
   tokenizer = load_tokenizer(str(first / TOKENIZER))
   mesh = make_mesh(config.mesh)
   rows = config.batch_size * config.group_size
-  startup.check_run(config, model, mesh, rows)
-  adapter = startup.adapter_of(config, model, mesh)
+  startup.check_run(placed, model, mesh, rows)
+  adapter = startup.adapter_of(placed, model, mesh)
   slots = prompt_slots(config, model)
   tools = load_tools(config.tools)
   environment = load_environment(config.data, config.seed)
@@ -99,18 +101,9 @@ def run(config: RlConfig) -> dict[str, Any]:
   num_updates = config.num_steps * config.updates_per_rollout
   tx = make_optimizer(config.optimizer, num_updates, model, config.lora)
   schedule = make_schedule(config.optimizer, num_updates)
-  loss_fn = policy_loss_fn(model, config)
   if adapter is not None:
-    loss_fn = functools.partial(adapters.adapter_loss, loss_fn=loss_fn,
-                                lora=config.lora)
     print(adapters.describe_adapter(model, adapter), flush=True)
-  policy_step = functools.partial(
-      train_step, loss_fn=loss_fn, tx=tx,
-      num_microbatches=config.num_microbatches,
-      ema_decay=config.optimizer.ema_decay,
-      layer_norms=config.logging.layer_norms)
-  step_fn = jax.jit(make_actor_critic_step(policy_step, config, model),
-                    donate_argnums=0)
+  step_fn = jax.jit(make_policy_step(tx, config, model), donate_argnums=0)
   credit_fn, error_fn = (
       jax.jit(functools.partial(function, model=model, config=config))
       for function in (assign_credit, ratio_error))
@@ -121,7 +114,7 @@ def run(config: RlConfig) -> dict[str, Any]:
                         sampler_model(model, config.sync), config, tools)
 
   with jax.set_mesh(mesh), told_out_of_memory(config, model):
-    start = startup.start_or_resume(config, model, tx, checkpointer,
+    start = startup.start_or_resume(placed, model, tx, checkpointer,
                                     carried_critic(config, model))
     state, loop = start.state, start.loop
     if loop:

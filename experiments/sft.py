@@ -25,40 +25,10 @@ from __future__ import annotations
 import dataclasses
 import functools
 import math
-import re
 from typing import Any
 
 from llm_jax import config_flags
 from llm_jax.config import SftConfig
-
-
-def base_run(config: SftConfig) -> str:
-  """The run to start from: `init_from`, or what is made of another model.
-
-  Raises:
-    ConfigError: `init_from` leads nowhere, or is to be converted by several
-      processes.
-  """
-  import jax
-  from llm_jax.config import require
-  from llm_jax.convert import pretrained
-  from llm_jax.paths import as_path
-  from llm_jax.run_record import check_same_run
-  require(bool(config.init_from), "init_from is empty; name the run directory "
-          "of a base model, or another model, such as smollm2-135m.")
-  if pretrained.find(config.init_from, flag="--init_from").kind == "run":
-    return config.init_from
-  name = re.sub(r"[^\w.-]+", "-", config.init_from).strip("-")
-  base = as_path(config.workdir) / "base" / name
-  if not base.is_dir():
-    check_same_run(as_path(config.workdir), config)
-    require(jax.process_count() == 1, f"init_from={config.init_from} is no run "
-            "of ours, and several processes do not convert it; do so first "
-            "with experiments.convert --format=orbax.")
-    params, model, tokenizer = pretrained.load_pretrained(config.init_from)
-    pretrained.save_pretrained(base, params, model, tokenizer, format="orbax")
-    print(f"sft: converted {config.init_from} into {base}", flush=True)
-  return str(base)
 
 
 def improves(loss: float, best: float, min_delta: float) -> bool:
@@ -71,6 +41,7 @@ def run(config: SftConfig) -> dict[str, Any]:
   import jax
   from llm_jax import distributed, workdir
   from llm_jax.config import require
+  from llm_jax.convert.base_runs import base_run
   from llm_jax.data import pipeline
   from llm_jax.data.conversation_sources import load_sources
   from llm_jax.evals.bits_per_byte import sum_nll
@@ -95,7 +66,7 @@ def run(config: SftConfig) -> dict[str, Any]:
   distributed.start(config.distributed)
   if (finished := results.finished_results(config)) is not None:
     return finished
-  placed = dataclasses.replace(config, init_from=base_run(config))
+  placed = dataclasses.replace(config, init_from=base_run(config, "sft"))
   model = startup.model_of(placed.init_from)
   model = dataclasses.replace(
       model, remat=config.remat or model.remat,

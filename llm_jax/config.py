@@ -37,7 +37,8 @@ from llm_jax.config_rejection import RejectionConfig  # noqa: F401 - too
 from llm_jax.config_rl import RlConfig
 from llm_jax.config_rollouts import (  # noqa: F401 - handed on
     ViewRolloutsConfig)
-from llm_jax.config_scaling import CompileForTpuConfig  # noqa: F401 - too
+from llm_jax.config_scaling import (  # noqa: F401 - handed on
+    CompileForTpuConfig, CompileRlForTpuConfig)
 from llm_jax.config_scaling_laws import (  # noqa: F401 - handed on
     ScalingLawsConfig)
 from llm_jax.config_selfplay import (  # noqa: F401 - handed on

@@ -135,6 +135,21 @@ def load_config_file(path: str, config_cls: type[Config]) -> Config:
       returns something other than a `config_cls` or a class it extends, or
       takes no such arguments.
   """
+  flag = f"--config={path}"
+  config = _config_of_file(path)
+  if type(config) is not config_cls and issubclass(config_cls, type(config)):
+    # An experiment that extends another one reads that one's files, too.
+    config = config_cls(**{field.name: getattr(config, field.name)
+                           for field in dataclasses.fields(config)})
+  if not isinstance(config, config_cls):
+    raise ConfigError(
+        f"{flag} is for another experiment: its get_config() returns a "
+        f"{type(config).__name__}, but this one takes a {config_cls.__name__}.")
+  return from_dict(type(config), to_dict(config), flag)  # checks the types
+
+
+def _config_of_file(path: str) -> Any:
+  """What get_config() of the file returns; see `load_config_file`."""
   flag, given = f"--config={path}", ""
   if not os.path.isfile(path):
     path, _, given = path.rpartition(":")
@@ -149,21 +164,12 @@ def load_config_file(path: str, config_cls: type[Config]) -> Config:
     loader.exec_module(module)
     if not callable(getattr(module, "get_config", None)):
       raise ConfigError("it has no function get_config()")
-    config = module.get_config(**_arguments(module.get_config, given))
+    return module.get_config(**_arguments(module.get_config, given))
   except Exception as error:
     name = "" if isinstance(error, ConfigError) else f"{type(error).__name__}: "
     line = _line_in(path, error)
     told = str(error).removesuffix(".")
     raise ConfigError(f"{flag} cannot be used{line}: {name}{told}.") from error
-  if type(config) is not config_cls and issubclass(config_cls, type(config)):
-    # An experiment that extends another one reads that one's files, too.
-    config = config_cls(**{field.name: getattr(config, field.name)
-                           for field in dataclasses.fields(config)})
-  if not isinstance(config, config_cls):
-    raise ConfigError(
-        f"{flag} is for another experiment: its get_config() returns a "
-        f"{type(config).__name__}, but this one takes a {config_cls.__name__}.")
-  return from_dict(type(config), to_dict(config), flag)  # checks the types
 
 
 def _arguments(get_config: Callable[..., Any], given: str) -> dict[str, Any]:
@@ -196,17 +202,43 @@ def _line_in(path: str, error: BaseException) -> str:
   return f" (line {lines[-1]})" if lines else ""
 
 
-def parse(config_cls: type[Config], argv: list[str]) -> Config:
+def root_of(roots: tuple[type, ...], argv: list[str]) -> type:
+  """Of an experiment's roots the one that takes the file of --config.
+
+  Args:
+    roots: dataclasses; the first is for a command line without a file.
+    argv: as `sys.argv`.
+
+  Raises:
+    ConfigError: the file cannot be used.
+  """
+  values = flags.FlagValues()
+  flags.DEFINE_string("config", None, "", flag_values=values)
+  values.set_gnu_getopt(True)
+  try:
+    values(argv, known_only=True)
+  except flags.Error:  # told by `parse`
+    return roots[0]
+  if not values.config:
+    return roots[0]
+  kind = type(_config_of_file(values.config))
+  return next((root for root in roots if issubclass(root, kind)), roots[0])
+
+
+def parse(config_cls: type[Config] | tuple[type, ...],
+          argv: list[str]) -> Config:
   """The config that the command line `argv` asks for, validated.
 
   Args:
-    config_cls: root dataclass of the experiment.
+    config_cls: root dataclass of the experiment, or several, see `root_of`.
     argv: as `sys.argv`: the program's name first.
 
   Raises:
     ConfigError: any mistake in the command line or in the values.
     SystemExit: `--help` was typed; the help is on stdout.
   """
+  if isinstance(config_cls, tuple):
+    config_cls = root_of(config_cls, argv)
   values = _flag_values(config_cls)
   try:
     rest = values(_ungrouped(argv, config_cls), known_only=True)
@@ -280,7 +312,8 @@ def help_text(config: Any) -> str:
   return "\n".join(lines).strip()
 
 
-def launch(config_cls: type[Config], run: Callable[[Config], Any]) -> None:
+def launch(config_cls: type[Config] | tuple[type, ...],
+           run: Callable[[Config], Any]) -> None:
   """Parses the command line and calls `run(config)`; never returns.
 
   A `ConfigError`, from the flags or from `run`, is printed as its one sentence
@@ -288,7 +321,7 @@ def launch(config_cls: type[Config], run: Callable[[Config], Any]) -> None:
   `app.run` would take it for an exit code.
 
   Args:
-    config_cls: root dataclass of the experiment.
+    config_cls: root dataclass of the experiment, or several, see `root_of`.
     run: the experiment; heavy imports belong inside it.
   """
   def told(call: Callable[[], Any]) -> Any:

@@ -97,14 +97,14 @@ def generate_compacted(
   prompts_BT, lengths_P, keys_B = lay_out(
       prompts, key, sampling, config, prompt_len, samples_per_prompt,
       first_row, num_rows)
-  rows = len(lengths_P) * samples_per_prompt
+  rows, ways = len(lengths_P) * samples_per_prompt, batch_ways(config)
   limits_B = np.full(wanted, max_new, np.int32) if limits_B is None else (
       np.minimum(limits_B, max_new).astype(np.int32))
   require(bool((limits_B >= 1).all()), "a row is limited to no tokens; leave "
           "it out of the batch.")
   # Rows that fill the batch up end with their first token.
   limits_B = np.append(limits_B, np.ones(rows - wanted, np.int32))
-  segment = min(max(segment, -(-max_new // _MOST_SEGMENTS)), max_new)
+  segment = segment_tokens(max_new, segment)
   # What is not read by the traced functions should not make them compile anew.
   sampling = dataclasses.replace(sampling, max_new_tokens=1)
   params = _unstack_layers(params)
@@ -126,19 +126,15 @@ def generate_compacted(
     for whole, part in zip(blank, out):
       whole[index_B[alive_B], read:read + columns] = part[alive_B, :columns]
     read = int(drawn)
-    left = np.flatnonzero(~done_B & alive_B)
-    if read >= max_new or not len(left):
+    going_B = ~done_B & alive_B
+    if read >= max_new or not going_B.any():
       break
-    size = bucket(len(left), batch_ways(config))
-    # A batch of nearly the same size is not worth the copy, nor the program.
-    chosen = left if size < len(done_B) else np.arange(len(done_B))
-    fill = max(0, size - len(left)) if size < len(done_B) else 0
-    chosen = np.append(chosen, np.zeros(fill, np.int64)).astype(np.int32)
-    alive = np.append(np.ones(len(chosen) - fill, bool), np.zeros(fill, bool))
+    chosen_Wb, alive_B = rows_to_keep(going_B, ways)
     state, lengths_B, keys_B, limits_B = _compact(
-        state, lengths_B, keys_B, limits_B, chosen, alive,
+        state, lengths_B, keys_B, limits_B, chosen_Wb, alive_B,
         slots=prompt_len + min(read + segment, max_new))
-    index_B = np.where(alive, index_B[chosen], -1)
+    first_W1 = np.arange(ways)[:, None] * (len(index_B) // ways)
+    index_B = np.where(alive_B, index_B[(first_W1 + chosen_Wb).ravel()], -1)
     state, out = _resume(params, state, lengths_B, keys_B, np.int32(max_new),
                          sampling, config, limits_B=limits_B, **options)
   tokens_BT, *rest, mask_BT = (x[:wanted] for x in blank)
@@ -151,6 +147,13 @@ def generate_compacted(
       rows * (int(lengths_B.max(initial=1)) - 1), segments)
 
 
+def segment_tokens(max_new_tokens: int, segment: int = SEGMENT) -> int:
+  """Tokens between two looks: `segment`, or an eighth of all if that is more.
+  """
+  return min(max(segment, -(-max_new_tokens // _MOST_SEGMENTS)),
+             max_new_tokens)
+
+
 def bucket(rows: int, multiple: int = 1) -> int:
   """The least of 1, 2, 3, 4, 6, 8, 12, 16, ... times `multiple` that holds
   `rows`."""
@@ -159,13 +162,52 @@ def bucket(rows: int, multiple: int = 1) -> int:
   return multiple * (power * 3 // 4 if wanted <= power * 3 // 4 else power)
 
 
-def _compact_rows(state: Decoding, lengths_B: jax.Array, keys_B: jax.Array,
-                  limits_B: jax.Array, chosen_B: jax.Array,
-                  alive_B: jax.Array, *, slots: int
-                  ) -> tuple[Decoding, jax.Array, jax.Array, jax.Array]:
-  """Some of the rows, with a cache of `slots`; those not alive are done."""
+def rows_to_keep(going_B: np.ndarray, ways: int
+                 ) -> tuple[np.ndarray, np.ndarray]:
+  """Which rows of a batch go on, and in how large a one.
+
+  A row stays on the device that has its cache, so each of the parts that the
+  mesh splits a batch into keeps as many rows as the one with the most.
+
+  Args:
+    going_B: rows that are not done.
+    ways: parts of the batch.
+
+  Returns:
+    chosen_Wb, int32: numbers, within its part, of the rows that each part
+    keeps. alive_B, of the new batch: false for rows that fill it up. A batch
+    of nearly the same size would not be worth the copy, nor the program: then
+    all stay, those that are done among them.
+  """
+  going_Wb = going_B.reshape(ways, -1)
+  size = bucket(int(going_Wb.sum(1).max()))
+  if size >= going_Wb.shape[1]:
+    return (np.tile(np.arange(going_Wb.shape[1], dtype=np.int32), (ways, 1)),
+            np.ones(len(going_B), bool))
+  chosen_Wb = np.zeros((ways, size), np.int32)
+  alive_Wb = np.zeros((ways, size), bool)
+  for part, going_b in enumerate(going_Wb):
+    rows = np.flatnonzero(going_b)
+    chosen_Wb[part, :len(rows)], alive_Wb[part, :len(rows)] = rows, True
+  return chosen_Wb, alive_Wb.ravel()
+
+
+def compact_rows(state: Decoding, lengths_B: jax.Array, keys_B: jax.Array,
+                 limits_B: jax.Array, chosen_Wb: jax.Array, alive_B: jax.Array,
+                 *, slots: int
+                 ) -> tuple[Decoding, jax.Array, jax.Array, jax.Array]:
+  """The rows of `rows_to_keep`, with a cache of `slots`; those not alive are
+  done."""
+  ways = chosen_Wb.shape[0]
+
   def take(tree: Any) -> Any:
-    return jax.tree.map(lambda x: jnp.take(x, chosen_B, axis=0), tree)
+    # Part by part: a gather over all rows would bring every device the cache
+    # of all of them.
+    def one(x: jax.Array) -> jax.Array:
+      x_Wb = x.reshape(ways, -1, *x.shape[1:])
+      x_Wb = jax.vmap(lambda x_b, i_b: x_b[i_b])(x_Wb, chosen_Wb)
+      return x_Wb.reshape(-1, *x.shape[1:])
+    return jax.tree.map(one, tree)
 
   def grow(x: jax.Array) -> jax.Array:
     more = slots - x.shape[2]
@@ -182,5 +224,5 @@ _STATIC = ("sampling", "config", "stop_ids", "columns")
 _start = jax.jit(start, static_argnames=(
     *_STATIC, "samples_per_prompt", "cache_len"))
 _resume = jax.jit(resume, static_argnames=_STATIC, donate_argnames=("state",))
-_compact = jax.jit(_compact_rows, static_argnames=("slots",))
+_compact = jax.jit(compact_rows, static_argnames=("slots",))
 _unstack_layers = jax.jit(unstack_layers)

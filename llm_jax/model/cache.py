@@ -15,6 +15,7 @@ import jax
 import jax.numpy as jnp
 
 from llm_jax.config import ModelConfig
+from llm_jax.model import layers
 from llm_jax.model.quantization import Int8, quantize
 
 
@@ -74,7 +75,14 @@ def write_slots(cached: Any, new_BTKH: jax.Array,
 
 
 def _put(cached_BKSH, new_BKTH, positions_BT):
-  rows_B11 = jnp.arange(cached_BKSH.shape[0])[:, None, None]
-  heads_1K1 = jnp.arange(cached_BKSH.shape[1])[None, :, None]
-  return cached_BKSH.at[rows_B11, heads_1K1, positions_BT[:, None, :]].set(
-      new_BKTH)
+  if layers.on_one_device():
+    rows_B11 = jnp.arange(cached_BKSH.shape[0])[:, None, None]
+    heads_1K1 = jnp.arange(cached_BKSH.shape[1])[None, :, None]
+    return cached_BKSH.at[rows_B11, heads_1K1, positions_BT[:, None, :]].set(
+        new_BKTH)
+  # Rows and heads as batches of the scatter: with numbers for them, GSPMD would
+  # bring every device the keys of all rows to choose its own from.
+  def put(cached_SH, new_TH, positions_T):
+    return cached_SH.at[positions_T].set(new_TH)
+  return jax.vmap(jax.vmap(put, (0, 0, None)))(
+      cached_BKSH, new_BKTH, positions_BT)

@@ -14,6 +14,7 @@ import jax.numpy as jnp
 
 from llm_jax.config import ModelConfig, RlConfig
 from llm_jax.model.transformer import backbone, unembed
+from llm_jax.training.chunked_logprobs import chunked_logprobs
 from llm_jax.training.losses import token_logprobs
 
 
@@ -37,28 +38,16 @@ def logprobs_and_entropy(
     (logprobs_BT, entropy_BT), float32 or wider.
   """
   hidden_BTD, _, _ = backbone(params, batch["tokens"], model)
-
-  def of(hidden_BtD, targets_Bt):
-    logits_BtV = unembed(params, hidden_BtD, model)
-    if temperature != 1.0:
-      logits_BtV = logits_BtV / temperature
-    logs_BtV = jax.nn.log_softmax(logits_BtV)
-    entropy_Bt = -jnp.sum(jnp.exp(logs_BtV) * logs_BtV, axis=-1)
-    return token_logprobs(logits_BtV, targets_Bt), entropy_Bt
-
-  T = batch["tokens"].shape[1]
-  if not chunk or chunk >= T:
-    return of(hidden_BTD, batch["targets"])
-
-  def pieces(x):  # [B, T, ...] -> [pieces, B, chunk, ...]
-    x = jnp.pad(x, ((0, 0), (0, -T % chunk)) + ((0, 0),) * (x.ndim - 2))
-    return jnp.moveaxis(
-        x.reshape(x.shape[0], -1, chunk, *x.shape[2:]), 1, 0)
-
-  found = jax.lax.map(jax.checkpoint(lambda piece: of(*piece)),
-                      (pieces(hidden_BTD), pieces(batch["targets"])))
-  return tuple(jnp.moveaxis(x, 0, 1).reshape(x.shape[1], -1)[:, :T]
-               for x in found)
+  targets_BT = batch["targets"]
+  if 0 < chunk < targets_BT.shape[1]:
+    return chunked_logprobs(params, hidden_BTD, targets_BT, model, chunk=chunk,
+                            temperature=temperature)
+  logits_BTV = unembed(params, hidden_BTD, model)
+  if temperature != 1.0:
+    logits_BTV = logits_BTV / temperature
+  logs_BTV = jax.nn.log_softmax(logits_BTV)
+  entropy_BT = -jnp.sum(jnp.exp(logs_BTV) * logs_BTV, axis=-1)
+  return token_logprobs(logits_BTV, targets_BT), entropy_BT
 
 
 def policy_logprobs(

@@ -56,11 +56,11 @@ def weight_sync(model: ModelConfig, sync: SyncConfig
   mesh = jax.sharding.get_abstract_mesh()
   if sync.own_rules and not mesh.empty:
     check_params(param_specs(sampler_model(model, sync)), mesh, sync.rules)
-  return functools.partial(_synced, model=model, sync=sync)
+  return functools.partial(_to_sampler, model=model, sync=sync)
 
 
-@functools.partial(jax.jit, static_argnames=("model", "sync"))
-def _synced(params: Params, model: ModelConfig, sync: SyncConfig) -> Params:
+def to_sampler(params: Params, model: ModelConfig, sync: SyncConfig) -> Params:
+  """What `weight_sync` compiles; traceable."""
   if sync.dtype == "bfloat16":  # before they travel: half the bytes
     params = jax.tree.map(lambda x: x.astype(sync.dtype), params)
   if sync.own_rules and not jax.sharding.get_abstract_mesh().empty:
@@ -68,3 +68,6 @@ def _synced(params: Params, model: ModelConfig, sync: SyncConfig) -> Params:
         params, param_shardings(sampler_model(model, sync)))
   params = unstack_layers(params)
   return quantize_weights(params) if sync.dtype == "int8" else params
+
+
+_to_sampler = jax.jit(to_sampler, static_argnames=("model", "sync"))

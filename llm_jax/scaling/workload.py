@@ -13,10 +13,9 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 
-from llm_jax.config import CompileForTpuConfig, ModelConfig
+from llm_jax.config import ModelConfig, TrainRunConfig
 from llm_jax.flops import flops_per_token, matmul_parameters
 from llm_jax.model.params import is_spec, param_specs
-from llm_jax.scaling.compiled import serving_shape
 from llm_jax.training.memory_estimate import MemoryEstimate
 
 
@@ -33,17 +32,29 @@ class Workload:
   executed_flops: float
   hbm_bytes: float
 
+  def __add__(self, other: Workload) -> Workload:
+    return Workload(*(a + b for a, b in zip(
+        dataclasses.astuple(self), dataclasses.astuple(other))))
 
-def train_workload(config: CompileForTpuConfig, estimate: MemoryEstimate,
-                   mesh: Any) -> Workload:
+  def __mul__(self, times: float) -> Workload:
+    return Workload(*(times * a for a in dataclasses.astuple(self)))
+
+
+def train_workload(config: TrainRunConfig, model: ModelConfig,
+                   estimate: MemoryEstimate, mesh: Any) -> Workload:
   """A training step.
 
   Memory: the state is read and written, gradients written and read; weights,
   once gathered, are written and read forwards and backwards (and once more
   where layers are done again) in every microbatch; kept activations are written
   and read.
+
+  Args:
+    config: the run; batch_size counts rows.
+    model: the model.
+    estimate: of `estimate_memory`.
+    mesh: the devices.
   """
-  model = config.model
   tokens = config.batch_size * config.seq_len / mesh.size
   per_token = flops_per_token(model, config.seq_len)
   passes = 2 + (model.remat in ("full", "offload", "attention"))
@@ -56,23 +67,20 @@ def train_workload(config: CompileForTpuConfig, estimate: MemoryEstimate,
                   * tokens, moved)
 
 
-def serve_workload(name: str, config: CompileForTpuConfig,
+def serve_workload(name: str, model: ModelConfig, rows: int, slots: int,
                    mesh: Any) -> Workload:
   """Prefill of a batch of prompts, or one token more of each row.
 
   Memory: weights are read once, the cache is written (prefill) or read whole
   (decode, the last token).
+
+  Args:
+    name: prefill or decode.
+    model: as it is served.
+    rows: prompts, or rows.
+    slots: of the cache: tokens of a prompt, or those to look back at.
+    mesh: the devices.
   """
-  model = config.model
-  rows, slots = serving_shape(config, mesh)
-  cached = 2 * model.num_kv_heads * model.head_dim
-  if model.latent.kv_rank:
-    cached = model.latent.kv_rank + model.latent.rope_dim
-  dtype = model.cache_dtype or model.compute_dtype
-  split = math.prod(mesh.shape[axis] for axis in {
-      *model.rules.batch, *model.rules.kv_heads})
-  cache = (cached * model.num_layers * rows * slots
-           * jnp.dtype(dtype).itemsize / split)
   # Training counts half of the keys, as causal attention sees so many on
   # average; the last token sees them all.
   if name == "prefill":
@@ -81,7 +89,20 @@ def serve_workload(name: str, config: CompileForTpuConfig,
     flops = flops_per_token(model, 2 * slots) / 3 * rows
   flops /= mesh.size
   return Workload(flops, flops,
-                  _weight_bytes(model, mesh) + cache)
+                  _weight_bytes(model, mesh)
+                  + cache_bytes(model, rows, slots, mesh))
+
+
+def cache_bytes(model: ModelConfig, rows: int, slots: int, mesh: Any) -> float:
+  """Of one device's part of the keys and values."""
+  cached = 2 * model.num_kv_heads * model.head_dim
+  if model.latent.kv_rank:
+    cached = model.latent.kv_rank + model.latent.rope_dim
+  dtype = model.cache_dtype or model.compute_dtype
+  split = math.prod(mesh.shape[axis] for axis in {
+      *model.rules.batch, *model.rules.kv_heads})
+  return (cached * model.num_layers * rows * slots
+          * jnp.dtype(dtype).itemsize / split)
 
 
 def _again_per_token(model: ModelConfig, seq_len: int) -> float:
