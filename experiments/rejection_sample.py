@@ -21,13 +21,13 @@ import time
 from typing import Any
 
 from llm_jax import config_flags
-from llm_jax.config import RejectionConfig, require
+from llm_jax.config import RejectionSampleConfig, require
 
 # What the samples do not depend on, and may be changed for a second choice.
 _CHOICE = ("at_least", "per_problem", "prefer", "workdir", "problems")
 
 
-def run(config: RejectionConfig) -> dict[str, Any]:
+def run(config: RejectionSampleConfig) -> dict[str, Any]:
   """Samples and chooses; returns what `manifest.json` holds.
 
   Raises:
@@ -87,7 +87,7 @@ def run(config: RejectionConfig) -> dict[str, Any]:
   return manifest
 
 
-def _sample(config: RejectionConfig, samples: Any, done: int, batches: int
+def _sample(config: RejectionSampleConfig, samples: Any, done: int, batches: int
             ) -> None:
   """Answers the batches that are not there yet."""
   import jax
@@ -128,4 +128,4 @@ def _sample(config: RejectionConfig, samples: Any, done: int, batches: int
 
 
 if __name__ == "__main__":
-  config_flags.launch(RejectionConfig, run)
+  config_flags.launch(RejectionSampleConfig, run)

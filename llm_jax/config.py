@@ -33,7 +33,7 @@ from llm_jax.config_parts import (  # noqa: F401 - handed on
 from llm_jax.config_probes import (  # noqa: F401 - handed on
     ProbeBaseModelConfig, RepeatDocumentsConfig)
 from llm_jax.config_psychology import PsychologyConfig
-from llm_jax.config_rejection import RejectionConfig  # noqa: F401 - too
+from llm_jax.config_rejection import RejectionSampleConfig  # noqa: F401 - too
 from llm_jax.config_rl import RlConfig
 from llm_jax.config_rollouts import (  # noqa: F401 - handed on
     ViewRolloutsConfig)

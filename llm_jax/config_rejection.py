@@ -10,7 +10,7 @@ from llm_jax.config_tasks import RewardsConfig, RlDataConfig
 
 
 @dataclasses.dataclass(frozen=True)
-class RejectionConfig:
+class RejectionSampleConfig:
   """experiments/rejection_sample.py"""
   checkpoint: str = setting("", "run directory, Hugging Face folder or "
                             "organisation/name, .gguf file, or a named model")

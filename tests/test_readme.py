@@ -101,11 +101,12 @@ def test_each_command_can_be_typed(command, monkeypatch):
   monkeypatch.chdir(ROOT)
   name, *flags = command
   source = (ROOT / "experiments" / f"{name}.py").read_text()
-  config_cls = getattr(config_lib,
-                       re.search(r"launch\((\w+), run\)", source).group(1))
+  roots = tuple(getattr(config_lib, root) for root in re.findall(
+      r"\w+", re.search(r"launch\(\(?([\w, ]+)\)?, run\)", source)[1]))
   if "--help" in flags:
     return
-  assert isinstance(config_flags.parse(config_cls, [name, *flags]), config_cls)
+  assert isinstance(config_flags.parse(
+      roots if len(roots) > 1 else roots[0], [name, *flags]), roots)
   importlib.import_module(f"experiments.{name}")
 
 

@@ -7,7 +7,7 @@ import pytest
 
 from experiments import rejection_sample
 from llm_jax.config import (
-    ConfigError, RejectionConfig, RlDataConfig, SamplingConfig)
+    ConfigError, RejectionSampleConfig, RlDataConfig, SamplingConfig)
 from llm_jax.data.conversations import Conversation
 from llm_jax.rl.environments.sums import SumsEnvironment
 from llm_jax.rl.rejection import choose
@@ -49,7 +49,7 @@ def varied_rewards(monkeypatch):
 
 
 def config(model, workdir, **changes):
-  return dataclasses.replace(RejectionConfig(
+  return dataclasses.replace(RejectionSampleConfig(
       checkpoint=str(model), workdir=str(workdir), problems=12, batch_size=4,
       samples=4, data=RlDataConfig(min_terms=2, max_terms=2),
       sampling=SamplingConfig(max_new_tokens=12)), **changes)
