@@ -2,7 +2,7 @@
 
 Command:   python -m experiments.rl --config=configs/rl_smollm2_lora.py
 Hardware:  2 CPU cores, 12 GiB
-Time:      TIME
+Time:      not measured yet
 Expect:    five steps, each with its seconds of rollout, reward and training;
            of so small a model a problem or two in a hundred is solved, and in
            five steps that does not change

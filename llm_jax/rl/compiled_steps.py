@@ -41,6 +41,7 @@ from llm_jax.training.train_step import new_train_state, state_shardings
 
 _FIELDS = ("tokens", "targets", "loss_mask", "sampler_logprobs",
            "old_logprobs", "advantages")
+_CRITIC_FIELDS = ("values", "returns")
 _STOP_IDS = (0,)  # which token it is does not matter to the program
 
 
@@ -60,6 +61,7 @@ class _Run:
     segment: tokens drawn between two looks at which rows are done.
     longest: slots of the longest cache.
     by_rows: `config` with rows for prompts, as other stages count them.
+    fields: arrays of a batch, [B, T] each.
     optimizer: of the policy.
     estimate: of the training step's memory.
   """
@@ -102,6 +104,11 @@ class _Run:
         batch_size=self.config.batch_size * self.config.group_size)
 
   @property
+  def fields(self) -> tuple[str, ...]:
+    return _FIELDS + (_CRITIC_FIELDS if self.config.objective.needs_critic
+                      else ())
+
+  @property
   def optimizer(self) -> Any:
     return make_optimizer(
         self.config.optimizer,
@@ -110,8 +117,11 @@ class _Run:
 
   @property
   def estimate(self) -> MemoryEstimate:
-    return estimate_memory(self.by_rows, self.model, self.mesh,
-                           self.optimizer)
+    found = estimate_memory(self.by_rows, self.model, self.mesh,
+                            self.optimizer)
+    # It counts the five arrays of a batch of other stages.
+    return dataclasses.replace(found,
+                               batch=found.batch * len(self.fields) // 5)
 
 
 def program_of(name: str, config: RlConfig, model: ModelConfig, mesh: Any
@@ -131,12 +141,14 @@ def program_of(name: str, config: RlConfig, model: ModelConfig, mesh: Any
 def account(name: str, config: RlConfig, model: ModelConfig, mesh: Any
             ) -> tuple[Workload, MemoryEstimate | None]:
   """(what a program has to do, memory estimated without compiling: of the
-  training step, where all parameters are trained)."""
+  training step, where the policy is all that it holds)."""
   run = _Run(config, model, mesh)
   if name == "train":
     estimate = run.estimate
     work = train_workload(run.by_rows, model, estimate, mesh)
-    return work, None if config.lora.rank else estimate
+    more = (config.lora.rank or config.objective.needs_critic
+            or config.objective.needs_reference)
+    return work, None if more else estimate
   served = functools.partial(serve_workload, model=run.sampler, mesh=mesh)
   if name == "start":
     return (served("prefill", rows=run.prompts, slots=run.slots)
@@ -197,11 +209,9 @@ def _state(run: _Run) -> Any:
 def _train(run):
   config, model, mesh = run.config, run.model, run.mesh
   shape = (run.by_rows.batch_size, config.seq_len)
-  fields = _FIELDS + (("values", "returns") if config.objective.needs_critic
-                      else ())
   batch = {name: shaped_rows(
       shape, jnp.int32 if name in ("tokens", "targets") else jnp.float32,
-      model.rules, mesh) for name in fields}
+      model.rules, mesh) for name in run.fields}
   frozen = None
   if config.lora.rank or config.objective.needs_reference:
     frozen = shaped_params(model, mesh)
