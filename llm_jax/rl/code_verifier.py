@@ -17,7 +17,6 @@ from llm_jax.config_tools import ToolsConfig
 from llm_jax.inference.sandbox.protocol import Result, Sandbox
 from llm_jax.inference.tools import load_sandbox
 from llm_jax.rl.answers import without_thought
-from llm_jax.rl.environments.protocol import VerifierFault
 
 _BLOCK = re.compile(r"^```(?:python|py|python3)?[ \t]*\n(.*?)^```[ \t]*$",
                     re.DOTALL | re.MULTILINE | re.IGNORECASE)
@@ -47,7 +46,7 @@ class CodeVerifier:
     """1 where `program` runs and every one of `tests` holds, else 0.
 
     Raises:
-      VerifierFault: the sandbox could not be started.
+      ConfigError: the sandbox could not be started.
     """
     return float(self.run(program, tests)[0])
 
@@ -55,10 +54,7 @@ class CodeVerifier:
     """(whether all tests passed, what the sandbox says); see `passes`."""
     number = str(secrets.randbits(64))
     code = f"{program}\n\n{tests}\n\nprint()\nprint({number})\n"
-    try:
-      result = self._sandbox.run(code, self._limits)
-    except ConfigError as error:
-      raise VerifierFault(str(error)) from error
+    result = self._sandbox.run(code, self._limits)
     last = result.output.rstrip("\n").rpartition("\n")[2]
     return not result.error and last == number, result
 

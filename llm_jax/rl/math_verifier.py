@@ -51,6 +51,8 @@ class MathVerifier:
       return 0.0
     try:
       return float(self._workers.call(given, answer))
+    except StartFailed:
+      raise  # which is not the answer's fault
     except CallFailed as error:
       raise VerifierFault(str(error)) from error
 

@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 
 from llm_jax.config import ConfigError, RewardsConfig, RlDataConfig
+from llm_jax.rl.confined import Hung
 from llm_jax.rl.environments.loading import load_environment
 from llm_jax.rl.environments.protocol import (
     Completion, Problem, VerifierFault)
@@ -269,7 +270,7 @@ class Hanging(Environment):
 
   def score(self, problem, completion):
     if problem.answer == "4":
-      raise VerifierFault("it took longer than 1 seconds")
+      raise VerifierFault("it took longer than 1 seconds") from Hung("it")
     return 1.0
 
 
@@ -284,6 +285,10 @@ def test_a_verifier_that_hangs_has_not_accepted(score):
   assert "longer than" in str(scores.faults[0]) and scores.faults[0].row == 2
   assert not score("correct", environment=Hanging(),
                    on_error="skip").valid_B[2]
+  # Not even where it is given up.
+  scorer = make_scorer(Hanging(), RewardsConfig(workers=1))
+  scores = scorer.score(PROBLEMS[2:3] * 20, COMPLETIONS[2:3] * 20)
+  assert sorted(fault.count for fault in scores.faults) == [8, 12]
   with pytest.raises(RewardError, match="correct: it returned nan"):
     score("correct", environment=Broken())
 

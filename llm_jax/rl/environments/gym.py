@@ -109,6 +109,8 @@ class GymEnvironment:
       return float(self._workers.call(
           "score", self._family, tuple(columns["gym_settings"]),
           columns["gym_entry"], read_answer(completion.text)))
+    except StartFailed:
+      raise  # which is not the answer's fault
     except CallFailed as error:
       raise VerifierFault(str(error)) from error
 

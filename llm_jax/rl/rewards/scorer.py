@@ -39,6 +39,7 @@ from llm_jax.rl.rewards.faults import Fault, RewardError
 # Behind so many calls in a row that hung, the rest of a batch is not tried:
 # else a reward that always hangs would take hours to be told.
 _MAX_HANGS = 8
+_NOT_CALLED = f"not called, since the {_MAX_HANGS} before it hung"
 
 
 @dataclasses.dataclass(frozen=True)
@@ -131,7 +132,8 @@ class Scorer:
         raise
 
     part = self._each(len(asked), lambda row: _number(check(row)))
-    return part, not_accepted_B
+    return part, [undone or reason == _NOT_CALLED for undone, reason
+                  in zip(not_accepted_B, part.reasons_B)]
 
   def _part(self, name: str,
             asked: list[tuple[Problem, Completion]]) -> _Part:
@@ -162,7 +164,7 @@ class Scorer:
     def one(row: int) -> None:
       nonlocal hangs
       if hangs >= _MAX_HANGS:
-        reasons_B[row] = f"not called, since the {_MAX_HANGS} before it hung"
+        reasons_B[row] = _NOT_CALLED
         return
       hung = False
       try:
