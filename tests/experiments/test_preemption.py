@@ -108,7 +108,15 @@ def test_at_the_last_step_it_simply_ends(command, data, base, send_at,
   assert (tmp_path / "run/results.json").exists()
 
 
-def test_the_second_interrupt_is_not_waited_for():
+@pytest.fixture
+def python_interrupts():
+  """As in a terminal; what runs in the background may have SIGINT ignored."""
+  before = signal.signal(signal.SIGINT, signal.default_int_handler)
+  yield
+  signal.signal(signal.SIGINT, before)
+
+
+def test_the_second_interrupt_is_not_waited_for(python_interrupts):
   with pytest.raises(KeyboardInterrupt):
     with preemption.StopSignals() as signals:
       signal.raise_signal(signal.SIGINT)
