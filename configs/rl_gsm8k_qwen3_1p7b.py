@@ -37,7 +37,7 @@ def get_config() -> RlConfig:
       sampling=SamplingConfig(temperature=1.0, max_new_tokens=768),
       sync=SyncConfig(dtype="bfloat16", own_rules=True),
       objective=ObjectiveConfig(clip_high=0.28, importance_cap=2.0),
-      loss=LossConfig(chunk=128),
+      loss=LossConfig(chunk=512),
       optimizer=OptimizerConfig(learning_rate=1e-6, schedule="constant",
                                 warmup_steps=5, weight_decay=0.0),
       mesh=MeshConfig(data=1, fsdp=-1),

@@ -4,17 +4,18 @@
     python -m experiments.evaluate --checkpoint=runs/pretrain \\
         --suite=bits_per_byte --data.path=my_texts/ \\
         --data.validation_fraction=0
-    python -m experiments.evaluate --checkpoint=runs/sft --suite=sums \\
-        --problems.path=problems.jsonl --output=result.json
+    python -m experiments.evaluate --checkpoint=runs/sft --suite=problems \\
+        --problems.path=problems.jsonl --samples=8 --output=result.json
     python -m experiments.evaluate --checkpoint=organisation/name \\
         --suite=bits_per_byte --data.path=my_texts/
     python -m experiments.evaluate --checkpoint=runs/sft --suite=psychology \\
         --baseline=runs/pretrain --output=runs/psychology/sft.json
 
 bits_per_byte predicts the held-out part of token shards or of raw text (with
---data.validation_fraction=0, all of it); sums has held-out problems answered,
-one sample each, with a 95% interval. Prints JSON. The model may be anything
-that experiments.convert takes as a source.
+--data.validation_fraction=0, all of it). problems has the held-out problems of
+any task answered (a file's, reasoning-gym's, a game's; docs/rewards.md), with
+95% intervals, and with several --samples of each also pass@k. Prints JSON. The
+model may be anything that experiments.convert takes as a source.
 
 psychology asks who the model is, what it knows and makes up, what it can look
 up, compute, spell and count, alone and with tools, and how much that differs
@@ -83,7 +84,7 @@ def run(config: EvaluateConfig) -> dict[str, Any]:
 
 
 def _predicted_and_solved(config: EvaluateConfig, path: str) -> dict[str, Any]:
-  """The suites `bits_per_byte` and `sums`, as far as they are asked for."""
+  """The suites `bits_per_byte` and `problems`, as far as they are asked for."""
   from llm_jax.convert import pretrained
   results: dict[str, Any] = {}
   loaded = pretrained.load_pretrained(path)
@@ -91,7 +92,7 @@ def _predicted_and_solved(config: EvaluateConfig, path: str) -> dict[str, Any]:
           "the model's tokenizer.json there.")
   if config.suite in ("all", "bits_per_byte"):
     results["bits_per_byte"] = _bits_per_byte(config, *loaded)
-  if config.suite in ("all", "sums"):
+  if config.suite in ("all", "sums", "problems"):
     name = "sums" if config.problems.path == "sums" else "problems"
     results[name] = _problems(config, *loaded)
   return results
@@ -152,7 +153,10 @@ def _problems(config: EvaluateConfig, params: Any, model: Any,
     problems = environment.all_problems()[:config.problems.eval_problems]
   result = evaluate_problems(
       params, problems, environment, tokenizer, config.sampling, model,
-      key=jax.random.key(config.seed), batch_size=config.batch_size)
+      key=jax.random.key(config.seed), batch_size=config.batch_size,
+      num_samples=config.samples)
+  if hasattr(environment, "close"):
+    environment.close()
   return result.summary()
 
 

@@ -76,27 +76,14 @@ def run(config: ThinkConfig) -> dict[str, Any]:
 def make_untrained(config: ThinkConfig) -> str:
   """A run directory with an untrained model and a tokenizer of the problems;
   one that is there stays."""
-  import jax
-  from llm_jax.config import TokenizerConfig
   from llm_jax.data.manners import manners
-  from llm_jax.model.params import init_params
-  from llm_jax.paths import as_path
-  from llm_jax.tokenizer.bpe import train_bpe
-  from llm_jax.training.saved_models import saved_steps, save_params
+  from llm_jax.training.untrained import save_untrained
   directory = f"{config.workdir}/untrained"
-  if saved_steps(as_path(directory)):
-    return directory
-  texts = [text for manner in manners(config.task)
-           for problem in train_problems(config)[:2000]
-           for text in (problem.prompt(), manner.demonstration(problem))]
-  # A digit is a token of its own, as in the quickstart.
-  tokenizer = train_bpe(texts, TokenizerConfig(vocab_size=config.vocab_size,
-                                               max_digits=1))
-  model = dataclasses.replace(config.model, vocab_size=tokenizer.vocab_size)
-  model.validate()
-  params = jax.jit(init_params, static_argnums=1)(
-      jax.random.key(config.recipe.seed), model)
-  save_params(directory, params, model, tokenizer, "pretrain")
+  save_untrained(directory, [
+      text for manner in manners(config.task)
+      for problem in train_problems(config)[:2000]
+      for text in (problem.prompt(), manner.demonstration(problem))],
+      config.vocab_size, config.model, config.recipe.seed)
   return directory
 
 

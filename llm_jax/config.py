@@ -20,6 +20,7 @@ from llm_jax.config_conversations import (  # noqa: F401 - handed on
 from llm_jax.config_curate import (  # noqa: F401 - handed on
     CrawlLocalConfig, CurateConfig, MakeSampleCrawlConfig, ScoreCrawlConfig,
     TrainQualityClassifierConfig)
+from llm_jax.config_demonstrate import DemonstrateConfig  # noqa: F401 - too
 from llm_jax.config_knowledge import (  # noqa: F401 - handed on
     ProbeKnowledgeConfig)
 from llm_jax.config_model import (  # noqa: F401 - handed on
@@ -33,6 +34,8 @@ from llm_jax.config_parts import (  # noqa: F401 - handed on
 from llm_jax.config_probes import (  # noqa: F401 - handed on
     ProbeBaseModelConfig, RepeatDocumentsConfig)
 from llm_jax.config_psychology import PsychologyConfig
+from llm_jax.config_practice import PracticeConfig  # noqa: F401 - too
+from llm_jax.config_r1 import R1Config  # noqa: F401 - too
 from llm_jax.config_rejection import RejectionSampleConfig  # noqa: F401 - too
 from llm_jax.config_rl import RlConfig
 from llm_jax.config_rollouts import (  # noqa: F401 - handed on
@@ -44,6 +47,7 @@ from llm_jax.config_scaling_laws import (  # noqa: F401 - handed on
 from llm_jax.config_selfplay import (  # noqa: F401 - handed on
     ConnectFourConfig, ImitationConfig, ImprovementConfig, MatchConfig,
     SelfplayConfig, TeacherConfig, TreeSearchConfig)
+from llm_jax.config_sft import SftConfig
 from llm_jax.config_sync import SyncConfig  # noqa: F401 - handed on
 from llm_jax.config_tasks import (  # noqa: F401 - handed on
     CurriculumConfig, RewardsConfig, RlDataConfig)
@@ -115,51 +119,18 @@ class ViewTokensConfig:
 
 
 @dataclasses.dataclass(frozen=True)
-class SftConfig(TrainRunConfig):
-  """experiments/sft.py"""
-  data: SftDataConfig = setting(SftDataConfig(), "conversations")
-  workdir: str = setting("runs/sft", "directory of this run")
-  init_from: str = setting("runs/pretrain", "the base model: a run of ours, "
-                           "or any other model, such as smollm2-135m, a "
-                           "Hugging Face folder or a .gguf file")
-  compute_dtype: str = setting("", "float32 | bfloat16 activations; empty: as "
-                               "the base model has it")
-  remat: str = setting("", "none | dots | attention | full | offload, as "
-                       "pretrain's model.remat; empty: as the base model has "
-                       "it")
-  lora: LoraConfig = setting(LoraConfig(), "train an adapter, not the model")
-  plateau_metric: str = setting("", "stop when this validation loss stops "
-                                "falling, e.g. sums; empty: run all steps")
-  plateau_patience: int = setting(2, "validations without improvement")
-  plateau_min_delta: float = setting(0.005, "relative fall that counts")
-
-  def validate(self) -> None:
-    """Raises `ConfigError` at the first setting that cannot work."""
-    super().validate()
-    self.data.validate()
-    self.lora.validate()
-    require_choice("compute_dtype", self.compute_dtype,
-                   ("", "float32", "bfloat16"))
-    require_choice("remat", self.remat, ("", "none", "dots", "attention",
-                                         "full", "offload"))
-    require(not self.lora.rank or self.optimizer.name == "adamw",
-            f"optimizer.name={self.optimizer.name} orthogonalises whole "
-            "matrices, which the factors of lora.rank="
-            f"{self.lora.rank} are not; set --optimizer.name=adamw.")
-
-
-@dataclasses.dataclass(frozen=True)
 class EvaluateConfig:
   """experiments/evaluate.py"""
   checkpoint: str = setting("", "run directory, Hugging Face folder or "
                             "organisation/name, .gguf file, or a named model")
-  suite: str = setting("all", "all (of the next two) | bits_per_byte | sums | "
-                       "psychology")
+  suite: str = setting("all", "all (of the next two) | bits_per_byte | "
+                       "problems (also called sums) | psychology")
   psychology: PsychologyConfig = setting(PsychologyConfig(), "that suite")
   baseline: str = setting("", "psychology: a model to compare with, or the "
                           ".json that an earlier evaluation of it wrote")
   data: TextConfig = setting(TextConfig(), "text for bits per byte")
   problems: RlDataConfig = setting(RlDataConfig(), "problems with answers")
+  samples: int = setting(1, "answers to each problem; above 1 also pass@k")
   sampling: SamplingConfig = setting(SamplingConfig(), "of generative suites")
   batch_size: int = setting(64, "rows at once")
   seq_len: int = setting(256, "context of bits per byte")
@@ -169,14 +140,14 @@ class EvaluateConfig:
   def validate(self) -> None:
     """Raises `ConfigError` at the first setting that cannot work."""
     require_choice("suite", self.suite, ("all", "bits_per_byte", "sums",
-                                         "psychology"))
+                                         "problems", "psychology"))
     require(not self.baseline or self.suite == "psychology", "baseline is for "
             f"--suite=psychology, not {self.suite}; leave it out.")
     self.data.validate()
     self.problems.validate()
     self.psychology.validate()
     self.sampling.validate()
-    for name in ("batch_size", "seq_len"):
+    for name in ("samples", "batch_size", "seq_len"):
       require(getattr(self, name) > 0,
               f"{name} is {getattr(self, name)}; it must be positive.")
     require(self.problems.eval_problems > 0, "problems.eval_problems is "

@@ -60,18 +60,29 @@ class GenerativeResult:
   def summary(self) -> dict[str, float]:
     """What a results file holds."""
     low, high = self.interval
-    num_samples = self.correct_NK.shape[1]
-    best = ({f"pass_at_{num_samples}": pass_at_k(self.correct_NK, num_samples)}
-            if num_samples > 1 else {})
     return {"problems": len(self.correct_N), "accuracy": self.accuracy,
-            "accuracy_low": low, "accuracy_high": high, **best,
+            "accuracy_low": low, "accuracy_high": high, **self._passes(),
             "truncated": float(self.truncated_NK.mean()),
             "completion_tokens": float(self.tokens_NK.mean())}
 
+  def _passes(self) -> dict[str, float]:
+    """pass@k, with its interval, for k = 2, 4, ... and K."""
+    num_samples = self.correct_NK.shape[1]
+    powers = {2**i for i in range(1, num_samples.bit_length())}
+    found: dict[str, float] = {}
+    for k in sorted(powers | {num_samples} - {1}):
+      values_N = pass_at_k_N(self.correct_NK, k)
+      # Of N problems: as wide as were each solved or not, which is never less
+      # than what shares of them vary by.
+      low, high = wilson_interval(float(values_N.sum()), len(values_N))
+      found |= {f"pass_at_{k}": float(values_N.mean()),
+                f"pass_at_{k}_low": low, f"pass_at_{k}_high": high}
+    return found
+
 
 @dataclasses.dataclass(frozen=True)
-class PairedDifference:
-  """Mean of after - before over the same problems, and its 95% interval."""
+class Difference:
+  """Mean of after - before, and its 95% interval."""
   mean: float
   low: float
   high: float
@@ -139,7 +150,13 @@ def evaluate_problems(params: Params, problems: Sequence[Problem],
 
 
 def pass_at_k(correct_NK: np.ndarray, k: int) -> float:
-  """How likely one of k samples of a problem solves it, on average.
+  """How likely one of k samples of a problem solves it, on average; see
+  `pass_at_k_N`."""
+  return float(pass_at_k_N(correct_NK, k).mean())
+
+
+def pass_at_k_N(correct_NK: np.ndarray, k: int) -> np.ndarray:
+  """How likely one of k samples solves each problem.
 
   1 - C(n - c, k) / C(n, k) for c solved of n samples, which is unbiased (Chen
   et al. 2021, "Evaluating Large Language Models Trained on Code", eq. 1).
@@ -147,14 +164,36 @@ def pass_at_k(correct_NK: np.ndarray, k: int) -> float:
   Args:
     correct_NK: of n = K samples of each problem; solved is 1.
     k: at most K.
+
+  Raises:
+    ConfigError: more samples are asked about than there are.
   """
   total = correct_NK.shape[1]
   require(1 <= k <= total, f"pass@{k} needs {k} samples of each problem, and "
           f"there are {total}; sample more, or choose a smaller k.")
   solved_N = (correct_NK >= 1).sum(axis=1)
-  return float(np.mean([
+  return np.array([
       1 - math.comb(total - solved, k) / math.comb(total, k)
-      for solved in solved_N.tolist()]))
+      for solved in solved_N.tolist()])
+
+
+def mean_difference(before_N: np.ndarray,
+                    after_M: np.ndarray) -> Difference:
+  """How much larger one mean is than another, of samples that are not paired.
+
+  d ± 1.96 · √(var/N + var/M), Welch's normal interval.
+
+  Args:
+    before_N: values of one kind.
+    after_M: values of the other.
+  """
+  before_N, after_M = np.asarray(before_N, float), np.asarray(after_M, float)
+  require(min(before_N.size, after_M.size) >= 2, "an interval needs two values "
+          "of each kind at least.")
+  mean = float(after_M.mean() - before_N.mean())
+  margin = _Z95 * math.sqrt(before_N.var(ddof=1) / before_N.size
+                            + after_M.var(ddof=1) / after_M.size)
+  return Difference(mean, mean - margin, mean + margin)
 
 
 def wilson_interval(successes: float, total: int) -> tuple[float, float]:
@@ -172,7 +211,7 @@ def wilson_interval(successes: float, total: int) -> tuple[float, float]:
 
 
 def paired_difference(before_N: np.ndarray,
-                      after_N: np.ndarray) -> PairedDifference:
+                      after_N: np.ndarray) -> Difference:
   """How much better a second model is on the same problems in the same order.
 
   d = after - before; mean(d) ± 1.96 · std(d) / √N, the normal interval of a
@@ -189,4 +228,4 @@ def paired_difference(before_N: np.ndarray,
   difference_N = after_N - before_N
   mean = float(difference_N.mean())
   margin = _Z95 * float(difference_N.std(ddof=1)) / math.sqrt(before_N.size)
-  return PairedDifference(mean, mean - margin, mean + margin)
+  return Difference(mean, mean - margin, mean + margin)

@@ -10,6 +10,7 @@ from __future__ import annotations
 import html
 import json
 import pathlib
+import re
 from collections.abc import Iterator, Sequence
 
 import numpy as np
@@ -22,6 +23,7 @@ from llm_jax.serving.rl_run import RlRun
 _FOLDER = pathlib.Path(__file__).parent
 _MOST_SAMPLES = 4000  # of training on the page; of more, evenly chosen ones
 _CHARACTERS = 6000  # of a text
+_PASS = re.compile(r"eval_pass_at_\d+")  # without those of its interval
 _BINS, _COLUMNS = 9, 24  # of the histogram: rewards, and steps
 
 # title, (legend, metric) of each line, whether a share, unit
@@ -82,7 +84,7 @@ def _head(run: RlRun) -> str:
 
 def _curves(run: RlRun) -> str:
   best = [name for record in run.evaluations for name in record
-          if name.startswith("eval_pass_at_")]
+          if _PASS.fullmatch(name)]
   charts = []
   for title, lines, percent, unit in _CHARTS:
     if title == "Solved":

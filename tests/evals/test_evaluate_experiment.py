@@ -33,13 +33,11 @@ def tokenizer():
   return train_bpe(TEXTS, TokenizerConfig(vocab_size=270))
 
 
-@pytest.fixture(scope="module")
-def run_dir(tmp_path_factory, tokenizer):
+def make_run(workdir, tokenizer, max_seq_len):
   """All parameters zero: every token has probability 1 / vocab_size."""
-  workdir = str(tmp_path_factory.mktemp("run"))
   model = ModelConfig(
       vocab_size=tokenizer.vocab_size, embed_dim=8, num_layers=1, num_heads=1,
-      num_kv_heads=1, head_dim=8, mlp_dim=8, max_seq_len=64)
+      num_kv_heads=1, head_dim=8, mlp_dim=8, max_seq_len=max_seq_len)
   params = jax.tree.map(jax.numpy.zeros_like,
                         init_params(jax.random.key(0), model))
   checkpointer = Checkpointer(workdir, CheckpointConfig(), model, "sft")
@@ -47,6 +45,11 @@ def run_dir(tmp_path_factory, tokenizer):
   checkpointer.close()
   tokenizer.save(f"{workdir}/{TOKENIZER}")
   return workdir
+
+
+@pytest.fixture(scope="module")
+def run_dir(tmp_path_factory, tokenizer):
+  return make_run(str(tmp_path_factory.mktemp("run")), tokenizer, 64)
 
 
 def settings(run_dir, **changes):
@@ -113,7 +116,22 @@ def test_sums_and_the_users_own_problems(run_dir, tmp_path):
   assert result["problems"]["problems"] == 5
 
 
+@pytest.mark.slow
+def test_problems_of_several_turns_with_several_answers(tokenizer, tmp_path):
+  run = make_run(str(tmp_path / "run"), tokenizer, 1024)
+  result = evaluate.run(settings(
+      run, suite="problems", samples=3, problems=RlDataConfig(
+          path="game:guess_number", eval_problems=4)))["problems"]
+  assert result["problems"] == 4 and "bits_per_byte" not in result
+  for k in (2, 3):
+    assert (result[f"pass_at_{k}_low"] <= result[f"pass_at_{k}"]
+            <= result[f"pass_at_{k}_high"])
+  assert result["accuracy"] <= result["pass_at_2"] <= result["pass_at_3"]
+
+
 def test_mistakes_are_told(run_dir):
+  with pytest.raises(ConfigError, match="samples is 0"):
+    evaluate.run(settings(run_dir, samples=0))
   with pytest.raises(ConfigError, match="choose one of"):
     evaluate.run(settings(run_dir, suite="everything"))
   with pytest.raises(ConfigError, match="--checkpoint"):

@@ -109,3 +109,46 @@ def test_pairing_is_narrower_than_two_independent_intervals():
   paired = generative.paired_difference(before, after)
   low, high = generative.wilson_interval(before.sum(), 500)
   assert paired.high - paired.low < high - low
+
+
+def test_pass_at_k_by_hand():
+  correct_NK = np.array([[1, 0, 0, 0], [1, 1, 0, 0], [0, 0, 0, 0],
+                         [1, 1, 1, 1.0]])
+  np.testing.assert_allclose(generative.pass_at_k_N(correct_NK, 2),
+                             [1 - 3 / 6, 1 - 1 / 6, 0, 1])
+  np.testing.assert_allclose(generative.pass_at_k(correct_NK, 1),
+                             correct_NK.mean())
+  assert generative.pass_at_k(correct_NK, 4) == 0.75
+  # What is partly right has not solved it.
+  assert generative.pass_at_k(np.array([[0.9, 0.0]]), 2) == 0
+  with pytest.raises(ConfigError, match="pass@5 needs 5 samples"):
+    generative.pass_at_k(correct_NK, 5)
+
+
+def test_pass_at_k_is_unbiased():
+  rng = np.random.default_rng(0)
+  shares = rng.uniform(size=4000)
+  correct_NK = (rng.uniform(size=(4000, 6)) < shares[:, None]).astype(float)
+  np.testing.assert_allclose(generative.pass_at_k(correct_NK, 3),
+                             np.mean(1 - (1 - shares)**3), atol=0.015)
+
+
+def test_the_summary_has_pass_at_k_with_intervals():
+  correct_NK = (np.arange(60).reshape(10, 6) % 7 == 0).astype(float)
+  summary = generative.GenerativeResult(
+      correct_NK, np.zeros((10, 6)), np.full((10, 6), 5), [""] * 10).summary()
+  names = [name for name in summary if name.startswith("pass_at_")]
+  assert names == [f"pass_at_{k}{suffix}" for k in (2, 4, 6)
+                   for suffix in ("", "_low", "_high")]
+  for k in (2, 4, 6):
+    assert summary[f"pass_at_{k}"] == generative.pass_at_k(correct_NK, k)
+    assert (summary[f"pass_at_{k}_low"] < summary[f"pass_at_{k}"]
+            < summary[f"pass_at_{k}_high"])
+
+
+def test_the_difference_of_two_means():
+  found = generative.mean_difference([1, 3], [4, 6, 8])
+  assert found.mean == 4
+  np.testing.assert_allclose(found.high - 4, 1.959964 * np.sqrt(2 / 2 + 4 / 3))
+  with pytest.raises(ConfigError, match="two values"):
+    generative.mean_difference([1], [2, 3])
