@@ -31,10 +31,12 @@ _MAY_CHANGE = frozenset((
     "dry_run"))
 _GROUPS_MAY_CHANGE = frozenset(("logging", "checkpoint", "mesh", "rules",
                                 "distributed"))
-# Of an executor only the number of tasks changes what is written.
+# Of an executor only the number of tasks changes what is written; what is
+# played or drawn when self-play is over changes nothing of it.
 _NAMES_MAY_CHANGE = frozenset(f"executor.{name}" for name in (
     "kind", "workers", "partition", "time", "cpus_per_task",
-    "memory_per_cpu_gb", "setup"))
+    "memory_per_cpu_gb", "setup")) | {
+        "output", "search.simulations", "search.pairs", "match.final_pairs"}
 
 
 def write_record(workdir: epath.Path, config: Any,

@@ -97,6 +97,18 @@ def test_how_far_and_how_it_is_watched_may_change(tmp_path, other):
   assert saved == other  # the newest resolved config
 
 
+def test_what_comes_after_self_play_may_change(tmp_path):
+  """Its players are trained as they were; other matches may be played."""
+  before = config.SelfplayConfig()
+  workdir.start_run(tmp_path / "run", before)
+  workdir.start_run(tmp_path / "run", dataclasses.replace(
+      before, output="elsewhere/figure", search=dataclasses.replace(
+          before.search, simulations=64, pairs=50)))
+  with pytest.raises(config.ConfigError, match="--match.pairs"):
+    workdir.start_run(tmp_path / "run", dataclasses.replace(
+        before, match=dataclasses.replace(before.match, pairs=3)))
+
+
 def config_of(directory):
   from llm_jax.config_tree import from_dict
   return from_dict(config.PretrainConfig, read(directory / "config.json"))

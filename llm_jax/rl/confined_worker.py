@@ -80,6 +80,19 @@ def load(target: str) -> Callable[..., Any]:
   return found(*json.loads(f"[{argument.removesuffix(')')}]"))
 
 
+def library() -> list[str]:
+  """Directories of installed packages, which may read their own data.
+
+  Those of the interpreter, and whatever else is on the path and holds
+  packages that were installed: a user's, or what `pip install --target` made.
+  """
+  own = {path for name, path in sysconfig.get_paths().items()
+         if name.endswith("lib") or name == "stdlib"}
+  return sorted(path for path in own | set(sys.path) if os.path.isdir(path)
+                and (path in own or any(name.endswith(".dist-info")
+                                        for name in os.listdir(path))))
+
+
 def lock(memory_bytes: int, layers: types.ModuleType | None) -> list[str]:
   """Takes from this process what a calculation has no use for.
 
@@ -101,11 +114,8 @@ def lock(memory_bytes: int, layers: types.ModuleType | None) -> list[str]:
   resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
   if layers is None:
     return held
-  library = sorted({path for name, path in sysconfig.get_paths().items()
-                    if name.endswith("lib") or name == "stdlib"
-                    if os.path.isdir(path)})
   with contextlib.suppress(OSError, AttributeError, KeyError, ValueError):
-    layers.restrict_files(library)
+    layers.restrict_files(library())
     held.append("landlock")
   with contextlib.suppress(OSError, AttributeError, KeyError, ValueError):
     layers.filter_calls(True)

@@ -159,6 +159,23 @@ def test_what_is_locked_has_no_files_and_no_network(workers, tmp_path):
     del os.environ["A_KEY_OF_MINE"]
 
 
+def test_what_is_locked_reads_data_of_installed_packages(
+    workers, tmp_path, monkeypatch):
+  """Also of those in a directory of their own, as `--target` makes."""
+  if "landlock" not in workers().start():
+    pytest.skip("this kernel has no Landlock")
+  for name in ("installed", "lying_about"):
+    (tmp_path / name / "package").mkdir(parents=True)
+    (tmp_path / name / "package" / "data.txt").write_text("words")
+    monkeypatch.syspath_prepend(str(tmp_path / name))
+  (tmp_path / "installed" / "package-1.0.dist-info").mkdir()
+  act = workers()
+  assert act.call("open", str(tmp_path / "installed/package/data.txt")
+                  ) == "words"
+  with pytest.raises(CallFailed, match="Permission denied"):
+    act.call("open", str(tmp_path / "lying_about/package/data.txt"))
+
+
 def test_children_end_with_their_parent(tmp_path):
   (tmp_path / "acting.py").write_text(textwrap.dedent(FUNCTIONS))
   program = textwrap.dedent('''
