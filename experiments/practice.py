@@ -36,6 +36,7 @@ def run(config: PracticeConfig) -> dict[str, Any]:
   from llm_jax.workdir import enable_compilation_cache
   config.validate()
   enable_compilation_cache(f"{config.workdir}/run")
+  _check_prompts(config)
   rows = [_seed(config, seed) for seed in config.seeds]
   report = {"task": config.rl.data.path, "rows": rows, "mean": {
       name: sum(row[name] for row in rows) / len(rows)
@@ -54,6 +55,25 @@ def run(config: PracticeConfig) -> dict[str, Any]:
           f"{100 * row['gain_over_control_low']:+.1f} to "
           f"{100 * row['gain_over_control_high']:+.1f}", flush=True)
   return report
+
+
+def _check_prompts(config: PracticeConfig) -> None:
+  """Raises `ConfigError`, before imitation, where practice has no room."""
+  from llm_jax.convert.base_runs import base_run
+  from llm_jax.rl.environments.loading import load_environment
+  from llm_jax.rl.rollouts import check_prompts
+  from llm_jax.tokenizer.loading import load_tokenizer
+  from llm_jax.training.saved_models import TOKENIZER, checkpoint_info
+  from llm_jax.training.startup import model_of
+  origin = base_run(dataclasses.replace(
+      config.sft, workdir=f"{config.workdir}/seed{config.seeds[0]}/sft"), "sft")
+  environment = load_environment(config.rl.data, config.seeds[0])
+  check_prompts(
+      environment.held_out_problems(config.rl.data.eval_problems), config.rl,
+      model_of(origin), load_tokenizer(str(checkpoint_info(origin)[0]
+                                           / TOKENIZER)), environment)
+  if hasattr(environment, "close"):
+    environment.close()
 
 
 def _seed(config: PracticeConfig, seed: int) -> dict[str, Any]:

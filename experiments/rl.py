@@ -37,7 +37,6 @@ def run(config: RlConfig) -> dict[str, Any]:
   """Trains for `num_steps`; returns `results.json`."""
   import jax
   from llm_jax import distributed, workdir
-  from llm_jax.config import require
   from llm_jax.convert.base_runs import base_run
   from llm_jax.evals.generative import evaluate_problems
   from llm_jax.inference.tools import load_tools
@@ -54,8 +53,7 @@ def run(config: RlConfig) -> dict[str, Any]:
   from llm_jax.rl.policy_step import make_policy_step
   from llm_jax.rl.rollout_log import RolloutLog
   from llm_jax.rl.rewards.scorer import make_scorer
-  from llm_jax.rl.rollouts import prompt_slots
-  from llm_jax.rl.traces import encode_prompts
+  from llm_jax.rl.rollouts import check_prompts
   from llm_jax.rl.weight_sync import sampler_model, weight_sync
   from llm_jax.serving.rl_run import load_run
   from llm_jax.serving.rollouts_page import render_rl
@@ -84,17 +82,11 @@ def run(config: RlConfig) -> dict[str, Any]:
   rows = config.batch_size * config.group_size
   startup.check_run(placed, model, mesh, rows)
   adapter = startup.adapter_of(placed, model, mesh)
-  slots = prompt_slots(config, model)
   tools = load_tools(config.tools)
   environment = load_environment(config.data, config.seed)
   curriculum = make_curriculum(environment, config.data.curriculum, config.seed)
   held_out = environment.held_out_problems(config.data.eval_problems)
-  longest = max(map(len, encode_prompts(held_out, tokenizer, tools,
-                                        environment)))
-  require(longest <= slots, f"a problem has {longest} tokens, but seq_len="
-          f"{config.seq_len} less sampling.max_new_tokens="
-          f"{config.sampling.max_new_tokens} leaves room for {slots}; raise "
-          "the first or lower the second.")
+  check_prompts(held_out, config, model, tokenizer, environment, tools)
   workdir.start_run(config.workdir, config)
   keep_tokenizer(config.workdir, tokenizer)
 

@@ -8,6 +8,7 @@ from llm_jax.config_demonstrate import DemonstrateConfig
 from llm_jax.config_parts import require, setting
 from llm_jax.config_rl import RlConfig
 from llm_jax.config_sft import SftConfig
+from llm_jax.config_tasks import CurriculumConfig, RlDataConfig
 
 
 @dataclasses.dataclass(frozen=True)
@@ -38,5 +39,12 @@ class PracticeConfig:
     require(not self.figure or self.figure.endswith(".svg"), f"figure is "
             f"{self.figure}; it must end in .svg.")
     require(not self.demonstrate.count
-            or self.demonstrate.data == self.rl.data, "demonstrate.data and "
-            "rl.data differ; what is imitated must be what is practised.")
+            or _posed(self.demonstrate.data) == _posed(self.rl.data),
+            "demonstrate.data and rl.data pose different problems; what is "
+            "imitated must be what is practised.")
+
+
+def _posed(data: RlDataConfig) -> RlDataConfig:
+  """The same for all that pose the same problems."""
+  return dataclasses.replace(data, eval_problems=1, workers=1,
+                             curriculum=CurriculumConfig())

@@ -16,7 +16,10 @@ import flax.struct
 import numpy as np
 
 from llm_jax.config import ModelConfig, RlConfig, require
-from llm_jax.rl.traces import Trace
+from llm_jax.inference.tools import Tool
+from llm_jax.rl.environments.protocol import Environment, Problem
+from llm_jax.rl.traces import Trace, encode_prompts
+from llm_jax.tokenizer.protocol import Tokenizer
 
 
 @flax.struct.dataclass
@@ -61,6 +64,19 @@ def prompt_slots(config: RlConfig, model: ModelConfig) -> int:
           f"beside sampling.max_new_tokens={config.sampling.max_new_tokens}; "
           "raise the first or lower the second.")
   return slots
+
+
+def check_prompts(problems: Sequence[Problem], config: RlConfig,
+                  model: ModelConfig, tokenizer: Tokenizer,
+                  environment: Environment, tools: Sequence[Tool] = ()) -> None:
+  """Raises `ConfigError` for problems that a row of the config cannot hold."""
+  slots = prompt_slots(config, model)
+  longest = max(map(len, encode_prompts(problems, tokenizer, tools,
+                                        environment)))
+  require(longest <= slots, f"a problem has {longest} tokens, but seq_len="
+          f"{config.seq_len} less sampling.max_new_tokens="
+          f"{config.sampling.max_new_tokens} leaves room for {slots}; raise "
+          "the first or lower the second.")
 
 
 def lay_out(traces: Sequence[Trace], rewards_B: np.ndarray,

@@ -59,7 +59,22 @@ def test_two_seeds(tmp_path, capsys):
 @pytest.mark.parametrize("changes, message", [
     ({"seeds": ()}, "seeds is"), ({"seeds": (1, 1)}, "different numbers"),
     ({"figure": "x.png"}, "end in .svg"),
-    ({"demonstrate": DemonstrateConfig()}, "rl.data differ")])
+    ({"demonstrate": DemonstrateConfig()}, "pose different problems")])
 def test_mistakes(tmp_path, changes, message):
   with pytest.raises(ConfigError, match=message):
     practice.run(config(tmp_path / "practice", **changes))
+
+
+def test_practice_that_has_no_room_is_told_before_imitation(tmp_path):
+  make_model(tmp_path)
+  settings = config(tmp_path / "practice")
+  with pytest.raises(ConfigError, match="a problem has .* leaves room for 1;"):
+    practice.run(dataclasses.replace(settings, rl=dataclasses.replace(
+        settings.rl, seq_len=9)))
+  assert not (tmp_path / "practice" / "seed0").exists()
+
+
+def test_other_held_out_problems_are_the_same_task(tmp_path):
+  settings = config(tmp_path / "practice")
+  dataclasses.replace(settings, rl=dataclasses.replace(
+      settings.rl, data=dataclasses.replace(DATA, eval_problems=4))).validate()
