@@ -6,7 +6,7 @@ Hardware:  2 CPU cores
 Time:      about a minute; not measured yet
 Expect:    20,000 conversations, all of them right, less than half with steps
 
-Chains of three or four numbers of one or two digits. More than half of the
+Chains of four to six numbers of one digit. More than half of the
 demonstrations state the answer at once; a small model cannot do what people do
 in their heads, and imitates it all the same.
 """
@@ -15,7 +15,7 @@ from llm_jax.config import DemonstrateConfig, RlDataConfig
 
 PROBLEMS = RlDataConfig(
     path="gym:chain_sum",
-    gym_settings=("min_terms=3", "max_terms=4", "min_digits=1", "max_digits=2"))
+    gym_settings=("min_terms=4", "max_terms=6", "min_digits=1", "max_digits=1"))
 
 
 def get_config() -> DemonstrateConfig:

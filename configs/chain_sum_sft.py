@@ -17,7 +17,7 @@ def get_config() -> SftConfig:
       data=SftDataConfig(
           path="runs/chain_sum/demonstrations/conversations.jsonl"),
       init_from="runs/quickstart/pretrain", workdir="runs/chain_sum/sft",
-      num_steps=640, batch_size=8, seq_len=256, eval_every=160,
+      num_steps=960, batch_size=8, seq_len=256, eval_every=160,
       optimizer=OptimizerConfig(name="muon", learning_rate=1e-2,
                                 schedule="wsd", decay_fraction=0.4,
                                 warmup_steps=20, weight_decay=0.01),
