@@ -52,15 +52,15 @@ def get_config() -> R1Config:
       problems=RlDataConfig(min_terms=8, max_terms=10),
       worked=DemonstrateConfig(
           styles=("steps:0.6", "checked:0.4"), untagged=0.15, count=20_000),
-      base=_finetuning(300, 1e-2),
+      base=_finetuning(900, 1e-2),
       demonstrate=DemonstrateConfig(
           styles=("glance:0.35", "some:0.3", "steps:0.2", "checked:0.15"),
           slips=0.1, untagged=0.15, count=8_000),
-      sft=_finetuning(100, 2e-3),
+      sft=_finetuning(150, 2e-3),
       rl=_rewarded(40),
       # Batches that the reinforcement learning does not come to.
       rejection=RejectionSampleConfig(
           first_batch=1_000_000, problems=2048, samples=4, per_problem=3,
           batch_size=64, rewards=_REWARDS, at_least=1.05, sampling=_SAMPLING),
-      sft_again=_finetuning(100, 2e-3),
+      sft_again=_finetuning(150, 2e-3),
       rl_again=_rewarded(20))

@@ -148,15 +148,19 @@ def _chain_sum(problem: Problem, slip: Slip | None) -> Work:
 
 
 def _letter_counting(problem: Problem, slip: Slip | None) -> Work:
-  """How many "e": "f r e e 2; t h e 3", or "free 2; the 3"."""
+  """How many "e": "f r e1 e2; t h e3", or "free 2; the 3"."""
   metadata = problem.columns["metadata"]
-  span, letter = metadata["span"], metadata["target_letter"]
-  if slip is not None:
+  words, letter = metadata["span"], metadata["target_letter"]
+  if slip is not None:  # nobody counts fewer letters than none
     slip = dataclasses.replace(slip, amount=abs(slip.amount))
-  totals = _totals([word.lower().count(letter) for word in span], slip)
-  spelt = tuple(f"{' '.join(word.lower())} {total}"
-                for word, total in zip(span, totals))
-  plain = tuple(f"{word} {total}" for word, total in zip(span, totals))
+  counts = [word.lower().count(letter) for word in words]
+  totals = [0, *_totals([1] * sum(counts), slip)]
+  numbers = iter(totals[1:])
+  spelt = tuple(" ".join(
+      f"{one}{next(numbers)}" if one == letter else one
+      for one in word.lower()) for word in words)
+  plain = tuple(f"{word} {totals[seen]}" for word, seen in zip(
+      words, itertools.accumulate(counts)))
   return Work(spelt, plain, totals[-1], "; ")
 
 
