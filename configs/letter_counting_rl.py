@@ -18,8 +18,8 @@ def get_config() -> RlConfig:
   return RlConfig(
       data=PROBLEMS, init_from="runs/letter_counting/sft",
       workdir="runs/letter_counting/rl",
-      num_steps=40, batch_size=32, group_size=8, seq_len=128, eval_every=10,
-      sampling=SamplingConfig(temperature=1.0, max_new_tokens=80),
+      num_steps=40, batch_size=32, group_size=8, seq_len=176, eval_every=10,
+      sampling=SamplingConfig(temperature=1.0, max_new_tokens=104),
       optimizer=OptimizerConfig(learning_rate=5e-4, schedule="constant",
                                 warmup_steps=2, weight_decay=0.0),
       logging=LoggingConfig(every=1), checkpoint=CheckpointConfig(every=10))

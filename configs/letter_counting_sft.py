@@ -17,8 +17,8 @@ def get_config() -> SftConfig:
       data=SftDataConfig(
           path="runs/letter_counting/demonstrations/conversations.jsonl"),
       init_from="runs/quickstart/pretrain", workdir="runs/letter_counting/sft",
-      num_steps=640, batch_size=8, seq_len=256, eval_every=160,
+      num_steps=3200, batch_size=8, seq_len=256, eval_every=400,
       optimizer=OptimizerConfig(name="muon", learning_rate=1e-2,
                                 schedule="wsd", decay_fraction=0.4,
                                 warmup_steps=20, weight_decay=0.01),
-      checkpoint=CheckpointConfig(every=80))
+      checkpoint=CheckpointConfig(every=200))
