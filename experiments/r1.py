@@ -11,7 +11,7 @@ the right form; the right ones of its answers are kept, and the base model is
 finetuned anew, on those; reinforcement learning follows again. Nothing rewards
 length. The control is the first reinforcement learning once more, with the same
 rewards given to samples by lot. A base model that is not given is made first:
-it reads problems that are worked out in full, as large models have in books.
+it reads worked problems, more or less of each, as large models have in books.
 
 Each stage is a run in `<workdir>`; finished ones are skipped, and one that was
 killed goes on from where it was. `r1.html` shows what became of accuracy and
