@@ -60,7 +60,6 @@ def get_config() -> R1Config:
           slips=0.1, untagged=0.15, count=8_000),
       sft=_finetuning(100, 1e-3),
       rl=_rewarded(40),
-      # Batches that the reinforcement learning does not come to.
       rejection=RejectionSampleConfig(
           first_batch=1_000_000, problems=2048, samples=4, per_problem=3,
           batch_size=64, rewards=_REWARDS, at_least=1.05, sampling=_SAMPLING),

@@ -2,7 +2,8 @@
 
 The ratio is a bounded weight of each token's gradient, so that no token is
 left out, as those are that PPO clips. It is bounded above only (section 3.1),
-here at 5. Two updates for each rollout, or all weights would be 1.
+here at 5. A rollout is trained on in four minibatches, or all weights would
+be 1.
 
 Command:   python -m experiments.rl --config=configs/rl_cispo.py
 Hardware:  2 CPU cores, after `make quickstart`, whose finetuned model it takes
@@ -20,7 +21,7 @@ def get_config() -> RlConfig:
   """CISPO on the quickstart's sums."""
   return dataclasses.replace(
       quickstart_rl.get_config(), workdir="runs/rl_cispo",
-      updates_per_rollout=2,
+      minibatches=4,
       objective=ObjectiveConfig(
           kind="cispo", advantages="group", normalize_std=True,
           normalization="token", clip_low=1.0, clip_high=4.0))

@@ -3,8 +3,8 @@
 GRPO without KL; the upper bound of the ratio further off than the lower, so
 that unlikely tokens can become likely (section 3.1); each token counts alike
 (section 3.3); and problems whose answers are all right or all wrong replaced by
-others (section 3.2). Two updates for each rollout, or no ratio would reach a
-bound.
+others (section 3.2). A rollout is trained on in four minibatches, or no ratio
+would reach a bound.
 
 Command:   python -m experiments.rl --config=configs/rl_dapo.py
 Hardware:  2 CPU cores, after `make quickstart`, whose finetuned model it takes
@@ -22,7 +22,7 @@ def get_config() -> RlConfig:
   """DAPO's objective on the quickstart's sums."""
   return dataclasses.replace(
       quickstart_rl.get_config(), workdir="runs/rl_dapo",
-      updates_per_rollout=2, refill_rounds=4,
+      minibatches=4, refill_rounds=4,
       objective=ObjectiveConfig(
           kind="clipped", advantages="group", normalize_std=True,
           normalization="token", clip_low=0.2, clip_high=0.28))

@@ -1,8 +1,8 @@
 """GSPO (Zheng et al. 2025, arXiv:2507.18071).
 
 One ratio for a whole response, the geometric mean of its tokens', as rewards
-are of whole responses; its bounds are the paper's (section 5.1). Two updates
-for each rollout, or no ratio would reach them.
+are of whole responses; its bounds are the paper's (section 5.1), as are the
+four minibatches of a rollout, without which no ratio would reach them.
 
 Command:   python -m experiments.rl --config=configs/rl_gspo.py
 Hardware:  2 CPU cores, after `make quickstart`, whose finetuned model it takes
@@ -20,7 +20,7 @@ def get_config() -> RlConfig:
   """GSPO on the quickstart's sums."""
   return dataclasses.replace(
       quickstart_rl.get_config(), workdir="runs/rl_gspo",
-      updates_per_rollout=2,
+      minibatches=4,
       objective=ObjectiveConfig(
           kind="gspo", advantages="group", normalize_std=True,
           normalization="response", clip_low=3e-4, clip_high=4e-4))

@@ -31,12 +31,15 @@ def run(config: PracticeConfig) -> dict[str, Any]:
     ConfigError: a setting that cannot work, or a workdir with other runs.
   """
   from experiments import view_rollouts
+  from llm_jax.convert.base_runs import base_run
   from llm_jax.paths import as_path
   from llm_jax.run_record import write_json
   from llm_jax.workdir import enable_compilation_cache
   config.validate()
   enable_compilation_cache(f"{config.workdir}/run")
-  _check_prompts(config)
+  check_room(base_run(dataclasses.replace(
+      config.sft, workdir=f"{config.workdir}/seed{config.seeds[0]}/sft"),
+      "sft"), config.rl)
   rows = [_seed(config, seed) for seed in config.seeds]
   report = {"task": config.rl.data.path, "rows": rows, "mean": {
       name: sum(row[name] for row in rows) / len(rows)
@@ -57,21 +60,23 @@ def run(config: PracticeConfig) -> dict[str, Any]:
   return report
 
 
-def _check_prompts(config: PracticeConfig) -> None:
-  """Raises `ConfigError`, before imitation, where practice has no room."""
-  from llm_jax.convert.base_runs import base_run
+def check_room(origin: str, config: RlConfig) -> None:
+  """Raises `ConfigError`, before imitation, where practice has no room.
+
+  Args:
+    origin: a run whose model and tokenizer will be practised with.
+    config: the practice.
+  """
+  from llm_jax.inference.tools import load_tools
   from llm_jax.rl.environments.loading import load_environment
   from llm_jax.rl.rollouts import check_prompts
   from llm_jax.tokenizer.loading import load_tokenizer
   from llm_jax.training.saved_models import TOKENIZER, checkpoint_info
   from llm_jax.training.startup import model_of
-  origin = base_run(dataclasses.replace(
-      config.sft, workdir=f"{config.workdir}/seed{config.seeds[0]}/sft"), "sft")
-  environment = load_environment(config.rl.data, config.seeds[0])
-  check_prompts(
-      environment.held_out_problems(config.rl.data.eval_problems), config.rl,
-      model_of(origin), load_tokenizer(str(checkpoint_info(origin)[0]
-                                           / TOKENIZER)), environment)
+  environment = load_environment(config.data, config.seed)
+  check_prompts(environment, config, model_of(origin),
+                load_tokenizer(str(checkpoint_info(origin)[0] / TOKENIZER)),
+                load_tools(config.tools))
   if hasattr(environment, "close"):
     environment.close()
 
@@ -96,7 +101,8 @@ def _seed(config: PracticeConfig, seed: int) -> dict[str, Any]:
   print(f"\n=== seed {seed}: more imitation ===", flush=True)
   more = _demonstrated(config, continued_sft(
       imitation, practice, model_of(imitation.workdir),
-      f"{directory}/sft_continued"), f"{directory}/further", seed + _FURTHER)
+      f"{directory}/sft_continued", trained["rollout_rows"]),
+      f"{directory}/further", seed + _FURTHER)
   continued = sft.run(more)
   before, after = (held_out_answers(practice, step)
                    for step in (0, practice.num_steps))
@@ -132,8 +138,8 @@ def _evaluated(imitation: SftConfig, practice: RlConfig) -> list[float]:
 
   It is asked once; the answer is kept in the run's `held_out.json`.
   """
-  import jax
-  from llm_jax.evals.generative import evaluate_problems
+  from llm_jax.evals.generative import evaluate_as_in_run
+  from llm_jax.inference.tools import load_tools
   from llm_jax.paths import as_path
   from llm_jax.rl.environments.loading import load_environment
   from llm_jax.run_record import write_json
@@ -143,12 +149,9 @@ def _evaluated(imitation: SftConfig, practice: RlConfig) -> list[float]:
     return json.loads(kept.read_text(encoding="utf-8"))["correct"]
   params, model, tokenizer = load_params(imitation.workdir)
   environment = load_environment(practice.data, practice.seed)
-  result = evaluate_problems(
+  result = evaluate_as_in_run(
       params, environment.held_out_problems(practice.data.eval_problems),
-      environment, tokenizer, practice.sampling, model,
-      key=jax.random.key(practice.seed), row_len=practice.seq_len,
-      batch_size=practice.batch_size * practice.group_size,
-      num_samples=practice.eval_samples)
+      environment, tokenizer, model, practice, load_tools(practice.tools))
   if hasattr(environment, "close"):
     environment.close()
   write_json(kept, {**result.summary(), "correct": result.correct_N.tolist()})

@@ -35,26 +35,38 @@ def sft_step_flops(config: SftConfig, model: Any) -> float:
           * flops_per_token(model, config.seq_len))
 
 
-def rl_flops(config: RlConfig, model: Any) -> float:
-  """Operations of an RL run: each position sampled once and trained once.
+def rl_flops(config: RlConfig, model: Any, rollout_rows: int) -> float:
+  """Operations of an RL run, all that is sampled, read and trained.
 
-  Sampling is a forward pass, a third of a training step's operations.
+  A forward pass is a third of a training step's operations.
+
+  Args:
+    config: of the run.
+    model: that was trained.
+    rollout_rows: that were sampled, also those that were not trained on.
   """
   from llm_jax.flops import flops_per_token
-  positions = (config.num_steps * config.batch_size * config.group_size
-               * config.seq_len)
-  training = positions * config.updates_per_rollout
-  return (training + positions / 3) * flops_per_token(model, config.seq_len)
+  objective = config.objective
+  rollouts = config.num_steps * config.batch_size * config.group_size
+  updates = rollouts * config.updates_per_rollout
+  forward = rollout_rows + rollouts * (
+      (objective.importance_cap > 0) + objective.needs_critic)
+  if objective.needs_reference:
+    forward += updates if objective.kl_in == "loss" else rollouts
+  trained = updates * (1 + objective.needs_critic)
+  return ((trained + forward / 3) * config.seq_len
+          * flops_per_token(model, config.seq_len))
 
 
-def continued_sft(sft: SftConfig, rl: RlConfig, model: Any,
-                  workdir: str) -> SftConfig:
+def continued_sft(sft: SftConfig, rl: RlConfig, model: Any, workdir: str,
+                  rollout_rows: int) -> SftConfig:
   """More SFT from the finished SFT model, with at least the RL's operations.
 
   It is the control: what the same computation gives without rewards. Data of
   another seed, so that none of it has been seen.
   """
-  steps = math.ceil(rl_flops(rl, model) / sft_step_flops(sft, model))
+  steps = math.ceil(rl_flops(rl, model, rollout_rows)
+                    / sft_step_flops(sft, model))
   return dataclasses.replace(
       sft, init_from=sft.workdir, workdir=workdir, seed=sft.seed + 1,
       plateau_metric="", num_steps=steps)
@@ -162,7 +174,8 @@ def run(config: QuickstartConfig) -> dict[str, Any]:
   from llm_jax.training.startup import model_of
   model = model_of(config.sft.workdir)
   control = continued_sft(config.sft, config.rl, model,
-                          f"{config.workdir}/sft_continued")
+                          f"{config.workdir}/sft_continued",
+                          reasoner["rollout_rows"])
   continued = watch.train("sft_continued", lambda: sft.run(control))
   report = watch.time("report", lambda: _report(
       config, model, tokenizer, base | compressors, tuned,
@@ -192,10 +205,10 @@ def _report(config: QuickstartConfig, model: Any, tokenizer: dict,
             base: dict, tuned: dict, continued: dict,
             reasoner: dict) -> dict[str, Any]:
   """Asks the three models and gathers all that the report shows."""
-  import jax
   from llm_jax import workdir as run_directory
-  from llm_jax.evals.generative import evaluate_problems
+  from llm_jax.evals.generative import evaluate_as_in_run
   from llm_jax.inference.completions import complete
+  from llm_jax.inference.tools import load_tools
   from llm_jax.model.params import param_table
   from llm_jax.rl.environments.loading import load_environment
   from llm_jax.training.saved_models import load_params
@@ -205,12 +218,11 @@ def _report(config: QuickstartConfig, model: Any, tokenizer: dict,
           config.pretrain.workdir, config.sft.workdir, config.rl.workdir,
           continued["workdir"]))
   environment = load_environment(config.rl.data, config.rl.seed)
-  control = evaluate_problems(
+  control = evaluate_as_in_run(
       control_model[0],
       environment.held_out_problems(config.rl.data.eval_problems),
-      environment, control_model[2], config.rl.sampling, model,
-      key=jax.random.key(config.rl.seed),
-      batch_size=config.rl.batch_size * config.rl.group_size)
+      environment, control_model[2], model, config.rl,
+      load_tools(config.rl.tools))
   prompts = config.report_prompts
   answers = zip(
       prompts,
@@ -239,7 +251,7 @@ def _report(config: QuickstartConfig, model: Any, tokenizer: dict,
                         "flops": continued["flops"]},
       "rl": reasoner | {
           "accuracy_sft_continued": control.accuracy,
-          "flops": rl_flops(config.rl, model),
+          "flops": rl_flops(config.rl, model, reasoner["rollout_rows"]),
           "eval_curve": _curve(config.rl.workdir, "eval_accuracy"),
           "length_curve": _curve(config.rl.workdir, "completion_tokens")},
       "training_samples": [

@@ -106,6 +106,7 @@ def run(config: R1Config) -> dict[str, Any]:
     ConfigError: a setting that cannot work, or a workdir with other runs.
   """
   from experiments import demonstrate, rejection_sample, rl, sft
+  from experiments.practice import check_room
   from llm_jax.paths import as_path
   from llm_jax.run_record import write_json
   from llm_jax.serving.r1_page import render_r1
@@ -120,6 +121,9 @@ def run(config: R1Config) -> dict[str, Any]:
     print("\n=== base model ===", flush=True)
     demonstrate.run(stages.worked)
     make_untrained(config, stages)
+  for stage in (stages.rl, stages.rl_again):
+    check_room(config.init_from or stages.untrained, stage)
+  if stages.base is not None:
     sft.run(stages.base)
   print("\n=== cold start: finetuning ===", flush=True)
   sft.run(stages.sft)

@@ -50,7 +50,7 @@ def run(config: RejectionSampleConfig) -> dict[str, Any]:
             f"{name}={before.get(name)!r}, not {value!r}; choose another "
             "--workdir.")
   batches = config.problems // config.batch_size
-  done = min(max((r["step"] for r in records), default=1) - 1, batches)
+  done = max((r["step"] for r in records), default=1) - 1
   # Step 1 says what was asked, and each batch is a step after it.
   samples = JsonlWriter(directory / "samples.jsonl", done + 1 if records else 0)
   if not records:
@@ -117,8 +117,8 @@ def _sample(config: RejectionSampleConfig, samples: Any, done: int, batches: int
     for fault in scores.faults:
       print(f"rejection: {fault}", flush=True)
     samples.write(number + 2, {"groups": [
-        samples_of(problem, traces[i * size:(i + 1) * size], scores, i * size)
-        for i, problem in enumerate(problems)]})
+        samples_of(traces[i * size:(i + 1) * size], scores, i * size)
+        for i in range(len(problems))]})
     left = (time.monotonic() - began) / (number + 1 - done) * (
         batches - number - 1)
     print(f"rejection: batch {number + 1} of {batches}, "

@@ -27,6 +27,7 @@ import contextlib
 import dataclasses
 import functools
 import time
+from collections.abc import Sequence
 from typing import Any
 
 from llm_jax import config_flags
@@ -38,7 +39,9 @@ def run(config: RlConfig) -> dict[str, Any]:
   import jax
   from llm_jax import distributed, workdir
   from llm_jax.convert.base_runs import base_run
-  from llm_jax.evals.generative import evaluate_problems
+  from llm_jax.config import require
+  from llm_jax.evals.generative import evaluate_as_in_run
+  from llm_jax.inference.tool_loop import require_tool_calls
   from llm_jax.inference.tools import load_tools
   from llm_jax.metrics import MetricLogger
   from llm_jax.paths import as_path
@@ -50,7 +53,7 @@ def run(config: RlConfig) -> dict[str, Any]:
   from llm_jax.rl.diagnostics import Diagnostics
   from llm_jax.rl.environments.loading import load_environment
   from llm_jax.rl.policy_logprobs import ratio_error
-  from llm_jax.rl.policy_step import make_policy_step
+  from llm_jax.rl.policy_step import make_policy_step, minibatch
   from llm_jax.rl.rollout_log import RolloutLog
   from llm_jax.rl.rewards.scorer import make_scorer
   from llm_jax.rl.rollouts import check_prompts
@@ -86,22 +89,29 @@ def run(config: RlConfig) -> dict[str, Any]:
   environment = load_environment(config.data, config.seed)
   curriculum = make_curriculum(environment, config.data.curriculum, config.seed)
   held_out = environment.held_out_problems(config.data.eval_problems)
-  check_prompts(held_out, config, model, tokenizer, environment, tools)
+  require(len(held_out) >= 2, f"{len(held_out)} problem is held out of "
+          f"{config.data.path}, but an interval needs 2; give more problems, "
+          "or more in data.eval_path, or raise data.eval_problems.")
+  check_prompts(environment, config, model, tokenizer, tools)
+  if tools:
+    require_tool_calls(tokenizer)
+  scorer = make_scorer(environment, config.rewards)
   workdir.start_run(config.workdir, config)
   keep_tokenizer(config.workdir, tokenizer)
 
-  num_updates = config.num_steps * config.updates_per_rollout
-  tx = make_optimizer(config.optimizer, num_updates, model, config.lora)
-  schedule = make_schedule(config.optimizer, num_updates)
+  tx = make_optimizer(config.optimizer, config.policy_steps, model, config.lora)
+  schedule = make_schedule(config.optimizer, config.policy_steps)
+  in_warmup = config.num_steps * config.steps_per_rollout - config.policy_steps
   if adapter is not None:
     print(adapters.describe_adapter(model, adapter), flush=True)
   step_fn = jax.jit(make_policy_step(tx, config, model), donate_argnums=0)
+  part_fn = jax.jit(functools.partial(
+      minibatch, count=config.minibatches, group_size=config.group_size))
   credit_fn, error_fn = (
       jax.jit(functools.partial(function, model=model, config=config))
       for function in (assign_credit, ratio_error))
   checkpointer = Checkpointer(config.workdir, config.checkpoint, model, "rl",
                               adapter)
-  scorer = make_scorer(environment, config.rewards)
   collector = Collector(curriculum, scorer, tokenizer,
                         sampler_model(model, config.sync), config, tools)
 
@@ -125,7 +135,7 @@ def run(config: RlConfig) -> dict[str, Any]:
         config.workdir, config.logging, config.num_steps, start.step,
         console=("reward", "correct", "completion_tokens", "seconds_rollout",
                  "seconds_reward", "seconds_train"),
-        on_step=StepGuard(config, schedule, config.updates_per_rollout)
+        on_step=StepGuard(config, schedule, config.steps_per_rollout)
     ) as logger, RolloutLog(
         config.workdir, start.step
     ) as samples, contextlib.closing(scorer), RolloutSource(
@@ -134,12 +144,9 @@ def run(config: RlConfig) -> dict[str, Any]:
     ) as source, StopSignals() as signals:
 
       def evaluate(step):
-        result = evaluate_problems(
-            whole(state.averaged), held_out, environment, tokenizer,
-            config.sampling, model, key=jax.random.key(config.seed),
-            batch_size=rows, num_samples=config.eval_samples,
-            row_len=config.seq_len, tools=tools, limits=config.tools,
-            max_turns=config.max_turns)
+        result = evaluate_as_in_run(whole(state.averaged), held_out,
+                                    environment, tokenizer, model, config,
+                                    tools)
         logger.write(step, {f"eval_{name}": value for name, value in
                             result.summary().items()},
                      [{"eval": i, "prompt": problem.prompt, "text": text,
@@ -149,7 +156,8 @@ def run(config: RlConfig) -> dict[str, Any]:
 
       if start.step == 0 or loop.get("evaluate"):
         evaluate(start.step)
-      diagnostics, stopping = Diagnostics(), False
+      diagnostics = Diagnostics(config.objective.compares_groups)
+      stopping = False
       next_problem = loop.get("next_problem", start.step * config.batch_size)
       for step in range(start.step + 1, config.num_steps + 1):
         policy = whole(state.params)
@@ -167,13 +175,17 @@ def run(config: RlConfig) -> dict[str, Any]:
             critic and critic.params, reference,
             valid_B=collected.rollouts.valid_B)
         del policy  # with an adapter, a whole model
-        for _ in range(config.updates_per_rollout):
-          state, metrics = step_fn(state, frozen, batch)
-        jax.block_until_ready(metrics)
+        updates = []
+        for number in range(config.steps_per_rollout):
+          state, told = step_fn(state, frozen, part_fn(
+              batch, number % config.minibatches))
+          updates.append(told)
+        metrics = mean_of_updates(updates)
         metrics = collected.metrics | metrics | credit | checks | {
             "seconds_train": time.monotonic() - began,
             "staleness": step - 1 - collected.sampled_after,
-            "learning_rate": schedule(step * config.updates_per_rollout - 1)}
+            "learning_rate": schedule(max(
+                0, step * config.steps_per_rollout - 1 - in_warmup))}
         diagnostics.look(step, collected, **checks)
         samples.write(step, collected)
         logger.log(step, metrics)
@@ -200,9 +212,18 @@ def run(config: RlConfig) -> dict[str, Any]:
         render_rl(load_run(config.workdir)), encoding="utf-8")
   return results.write_results(config, {
       "eval_problems": len(held_out), **summary(config),
-      # What the model computed, for a comparison at equal computation.
-      "rollout_rows": next_problem * config.group_size,
-      "row_tokens": config.seq_len})
+      # With those that were replaced, for a comparison at equal computation.
+      "rollout_rows": next_problem * config.group_size})
+
+
+def mean_of_updates(updates: Sequence[dict[str, Any]]) -> dict[str, Any]:
+  """The metrics of a step's updates as one: means, but counts of the last."""
+  import jax
+  import numpy as np
+  updates = jax.device_get(updates)
+  return {name: value if name.startswith("skipped")
+          else np.mean([told[name] for told in updates], axis=0)
+          for name, value in updates[-1].items()}
 
 
 def summary(config: RlConfig) -> dict[str, Any]:

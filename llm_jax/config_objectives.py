@@ -32,6 +32,11 @@ class CriticConfig:
             f"{self.warmup_steps}; it cannot be negative.")
 
 
+# PPO's (and GRPO's); GSPO's, section 5.1; MiniMax-M1's has none below.
+_BOUNDS = {"clipped": (0.2, 0.2), "gspo": (3e-4, 4e-4), "cispo": (1.0, 4.0),
+           "reinforce": (0.0, 0.0)}
+
+
 @dataclasses.dataclass(frozen=True)
 class ObjectiveConfig:
   """An algorithm as a combination: docs/reinforcement.md has the names."""
@@ -45,8 +50,12 @@ class ObjectiveConfig:
                                 "not done by rloo")
   normalization: str = setting("token", "response (GRPO) | token (DAPO) | "
                                "constant (Dr. GRPO): what counts alike")
-  clip_low: float = setting(0.2, "ratio bound below: 1 - clip_low")
-  clip_high: float = setting(0.2, "ratio bound above: 1 + clip_high")
+  clip_low: float = setting(-1.0, "ratio bound below: 1 - clip_low; negative: "
+                            "that of the kind's paper (clipped 0.2, gspo 3e-4, "
+                            "cispo 1: none)")
+  clip_high: float = setting(-1.0, "ratio bound above: 1 + clip_high; negative: "
+                             "that of the kind's paper (clipped 0.2, gspo "
+                             "4e-4, cispo 4)")
   kl_coef: float = setting(0.0, "weight of the KL to the initial model")
   kl_estimator: str = setting("k3", "k1 | k2 | k3 (rl/kl.py)")
   kl_in: str = setting("loss", "loss | reward: where the KL is counted")
@@ -64,6 +73,19 @@ class ObjectiveConfig:
     return self.kl_coef > 0
 
   @property
+  def compares_groups(self) -> bool:
+    """Whether a sample's advantage is over the others of its prompt."""
+    return self.advantages in ("group", "rloo")
+
+  @property
+  def clip_bounds(self) -> tuple[float, float]:
+    """(clip_low, clip_high), those of the kind's paper where they are not set.
+    """
+    low, high = _BOUNDS[self.kind]
+    return (low if self.clip_low < 0 else self.clip_low,
+            high if self.clip_high < 0 else self.clip_high)
+
+  @property
   def needs_critic(self) -> bool:
     """Whether a value model is trained beside the policy."""
     return self.advantages == "gae"
@@ -76,12 +98,19 @@ class ObjectiveConfig:
         ("normalization", ("response", "token", "constant")),
         ("kl_estimator", ("k1", "k2", "k3")), ("kl_in", ("loss", "reward"))):
       require_choice(f"objective.{name}", getattr(self, name), choices)
-    for name in ("clip_low", "clip_high", "kl_coef", "entropy_coef",
-                 "importance_cap"):
+    for name in ("kl_coef", "entropy_coef", "importance_cap"):
       require(getattr(self, name) >= 0, f"objective.{name} is "
               f"{getattr(self, name)}; it cannot be negative.")
     require(self.clip_low <= 1, f"objective.clip_low is {self.clip_low}; a "
             "ratio is never below 0, so 1 is no bound at all.")
+    require(self.importance_cap == 0 or self.importance_cap >= 1,
+            f"objective.importance_cap is {self.importance_cap}, which lowers "
+            "also the weight of tokens that both policies find as likely; give "
+            "1 or more, or 0 for none.")
+    require(self.kl_coef == 0 or self.kl_in == "reward" or self.kl_ratio
+            or self.kl_estimator != "k1", "objective.kl_estimator=k1 in the "
+            "loss holds nothing: the mean of its gradient is zero. Set "
+            "objective.kl_ratio, take k2 or k3, or objective.kl_in=reward.")
     require(not self.kl_ratio or (self.kl_coef > 0 and self.kl_in == "loss"),
             "objective.kl_ratio is of the KL in the loss; set objective.kl_coef"
             " above 0 and objective.kl_in=loss.")

@@ -33,7 +33,9 @@ class R1Config:
   sft: SftConfig = setting(SftConfig(), "stage 1: the cold start")
   rl: RlConfig = setting(RlConfig(), "stage 2: rewards")
   rejection: RejectionSampleConfig = setting(
-      RejectionSampleConfig(), "stage 3: the right ones of its answers")
+      # Batches that reinforcement learning does not come to.
+      RejectionSampleConfig(first_batch=1_000_000), "stage 3: the right ones of "
+      "its answers")
   sft_again: SftConfig = setting(SftConfig(), "stage 4: the base model again, "
                                  "finetuned on those")
   rl_again: RlConfig = setting(RlConfig(), "stage 5: rewards again")

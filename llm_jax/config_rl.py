@@ -42,7 +42,12 @@ class RlConfig(TrainRunConfig):
                                  "of the same prompt (group) or of the step "
                                  "(batch); empty: no")
   objective: ObjectiveConfig = setting(ObjectiveConfig(), "what is maximised")
-  updates_per_rollout: int = setting(1, "optimiser steps on one rollout batch")
+  updates_per_rollout: int = setting(1, "times that a rollout batch is gone "
+                                     "through")
+  minibatches: int = setting(1, "parts of a rollout batch, whole groups of "
+                             "samples, with an optimiser step for each")
+  mask_truncated: bool = setting(False, "samples that a length limit cut off "
+                                 "are compared with, and not trained on")
   eval_samples: int = setting(1, "answers to each held-out problem; above 1 "
                               "also pass@k")
   kept_rollouts: int = setting(16, "samples of a step that rollouts.jsonl "
@@ -68,9 +73,12 @@ class RlConfig(TrainRunConfig):
             f"{', '.join(self.sampling.narrowing)}, but RL needs "
             "log-probabilities over the whole vocabulary under the model's own "
             "distribution; leave all but the temperature as they are.")
-    require(self.group_size >= 2, f"group_size is {self.group_size}; a group "
-            "needs two samples to compare.")
-    for name in ("max_turns", "updates_per_rollout", "eval_samples"):
+    compares = self.objective.compares_groups
+    require(self.group_size >= 1 + (compares or self.shuffle_rewards == "group"),
+            f"group_size is {self.group_size}; a group needs two samples to "
+            "compare.")
+    for name in ("max_turns", "updates_per_rollout", "minibatches",
+                 "eval_samples"):
       require(getattr(self, name) > 0,
               f"{name} is {getattr(self, name)}; it must be positive.")
     for name in ("refill_rounds", "kept_rollouts"):
@@ -83,3 +91,42 @@ class RlConfig(TrainRunConfig):
     require_choice("remat", self.remat, ("", "none", "dots", "attention",
                                          "full", "offload"))
     self.objective.validate()
+    self._validate_updates()
+    require(not self.refill_rounds or compares
+            and not (self.objective.needs_reference
+                     and self.objective.kl_in == "reward"),
+            "refill_rounds takes other problems in place of those whose samples"
+            " all have the same reward, which have no gradient only where a "
+            "sample is compared with its group and the reward is all of it; "
+            "choose objective.advantages=group or rloo and no KL in the reward,"
+            " or leave it 0.")
+
+  def _validate_updates(self) -> None:
+    """Of how often, and in what parts, a rollout batch is trained on."""
+    rows, parts = self.batch_size * self.group_size, self.minibatches
+    require(self.batch_size % parts == 0, f"batch_size={self.batch_size} "
+            f"prompts cannot be dealt out evenly to minibatches={parts}.")
+    require(rows // parts % self.num_microbatches == 0,
+            f"the {rows // parts} rows of a minibatch are not divisible by "
+            f"num_microbatches={self.num_microbatches}.")
+    require(self.objective.kind != "reinforce" or self.steps_per_rollout == 1
+            and (not self.ahead or self.objective.importance_cap > 0),
+            "objective.kind=reinforce has no ratio, so it holds for the policy "
+            "that sampled alone; leave updates_per_rollout and minibatches 1, "
+            "with ahead set objective.importance_cap, or choose another kind.")
+    require(not self.objective.needs_critic or self.policy_steps > 0,
+            f"objective.critic.warmup_steps={self.objective.critic.warmup_steps}"
+            f" leaves none of num_steps={self.num_steps} to the policy; lower "
+            "it.")
+
+  @property
+  def steps_per_rollout(self) -> int:
+    """Optimiser steps in a step of the run."""
+    return self.updates_per_rollout * self.minibatches
+
+  @property
+  def policy_steps(self) -> int:
+    """Optimiser steps of the policy, which a critic's warm-up precedes."""
+    held = (self.objective.critic.warmup_steps
+            if self.objective.needs_critic else 0)
+    return (self.num_steps - held) * self.steps_per_rollout

@@ -29,7 +29,7 @@ def split_weight(entry: str) -> tuple[str, float]:
 @dataclasses.dataclass(frozen=True)
 class CurriculumConfig:
   """Which difficulty comes when (`llm_jax/rl/curriculum.py`)."""
-  kind: str = setting("none", "none | staged: harder every stage_steps steps | "
+  kind: str = setting("none", "none | staged: harder every stage_steps batches | "
                       "adaptive: harder when recent samples were right")
   levels: tuple[str, ...] = setting(
       (), "gym: each level's settings, easiest first, such as 'max_terms=2'; "
@@ -37,7 +37,7 @@ class CurriculumConfig:
   column: str = setting("", "files: a field with a number that is the "
                         "difficulty, cut into num_levels of equal size")
   num_levels: int = setting(4, "files: levels that `column` is cut into")
-  stage_steps: int = setting(50, "staged: steps of a level")
+  stage_steps: int = setting(50, "staged: batches of problems of a level")
   raise_at: float = setting(0.8, "adaptive: share of right samples from which "
                             "the level rises")
   lower_at: float = setting(0.2, "adaptive: share below which it falls")

@@ -77,6 +77,9 @@ class TrainRunConfig:
     for name in ("num_steps", "batch_size", "seq_len", "num_microbatches"):
       require(getattr(self, name) > 0,
               f"{name} is {getattr(self, name)}; it must be positive.")
+    for name in ("seed", "eval_every", "eval_batches"):
+      require(getattr(self, name) >= 0,
+              f"{name} is {getattr(self, name)}; it cannot be negative.")
     require(self.batch_size % self.num_microbatches == 0,
             f"batch_size={self.batch_size} is not divisible by "
             f"num_microbatches={self.num_microbatches}.")

@@ -28,7 +28,7 @@ _MAY_CHANGE = frozenset((
     "sample_prompts", "sample_tokens", "plateau_metric", "plateau_patience",
     "plateau_min_delta", "attention", "context_attention", "remat",
     "scan_layers", "dispatch", "chunk", "vocab_parts", "max_skipped",
-    "dry_run"))
+    "kept_rollouts", "verify_seconds", "dry_run"))
 _GROUPS_MAY_CHANGE = frozenset(("logging", "checkpoint", "mesh", "rules",
                                 "distributed"))
 # Of an executor only the number of tasks changes what is written; what is
@@ -36,7 +36,10 @@ _GROUPS_MAY_CHANGE = frozenset(("logging", "checkpoint", "mesh", "rules",
 _NAMES_MAY_CHANGE = frozenset(f"executor.{name}" for name in (
     "kind", "workers", "partition", "time", "cpus_per_task",
     "memory_per_cpu_gb", "setup")) | {
-        "output", "search.simulations", "search.pairs", "match.final_pairs"}
+        "output", "search.simulations", "search.pairs", "match.final_pairs",
+        # How a reward is computed, and what becomes of one that fails.
+        "rewards.on_error", "rewards.timeout_s", "rewards.workers",
+        "rewards.memory_mb", "data.workers"}
 
 
 def write_record(workdir: epath.Path, config: Any,

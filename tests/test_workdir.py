@@ -109,6 +109,18 @@ def test_what_comes_after_self_play_may_change(tmp_path):
         before, match=dataclasses.replace(before.match, pairs=3)))
 
 
+def test_how_a_reward_is_computed_may_change(tmp_path):
+  before = config.RlConfig()
+  workdir.start_run(tmp_path / "run", before)
+  workdir.start_run(tmp_path / "run", dataclasses.replace(
+      before, kept_rollouts=3, rewards=dataclasses.replace(
+          before.rewards, on_error="zero", timeout_s=99.0),
+      data=dataclasses.replace(before.data, workers=5, verify_seconds=1.0)))
+  with pytest.raises(config.ConfigError, match="--rewards.names"):
+    workdir.start_run(tmp_path / "run", dataclasses.replace(
+        before, rewards=dataclasses.replace(before.rewards, names=("x:1",))))
+
+
 def config_of(directory):
   from llm_jax.config_tree import from_dict
   return from_dict(config.PretrainConfig, read(directory / "config.json"))

@@ -15,7 +15,8 @@ from collections.abc import Sequence
 import jax
 import numpy as np
 
-from llm_jax.config import ModelConfig, SamplingConfig, ToolsConfig, require
+from llm_jax.config import (
+    ModelConfig, RlConfig, SamplingConfig, ToolsConfig, require)
 from llm_jax.inference.tools import Tool
 from llm_jax.model.params import Params
 from llm_jax.rl.environments.protocol import (
@@ -147,6 +148,31 @@ def evaluate_problems(params: Params, problems: Sequence[Problem],
       table([not each.stopped for each in completions]),
       table([each.tokens for each in completions]),
       [each.text for each in completions[::num_samples]])
+
+
+def evaluate_as_in_run(params: Params, problems: Sequence[Problem],
+                       environment: Environment, tokenizer: Tokenizer,
+                       model: ModelConfig, config: RlConfig,
+                       tools: Sequence[Tool] = ()) -> GenerativeResult:
+  """`evaluate_problems` as a run of reinforcement learning does it.
+
+  So another model can be asked the same, under the same rules.
+
+  Args:
+    params: as there; and the next four.
+    problems: see above.
+    environment: see above.
+    tokenizer: see above.
+    model: see above.
+    config: of the run.
+    tools: of `config.tools`, loaded.
+  """
+  return evaluate_problems(
+      params, problems, environment, tokenizer, config.sampling, model,
+      key=jax.random.key(config.seed), row_len=config.seq_len,
+      batch_size=config.batch_size * config.group_size,
+      num_samples=config.eval_samples, tools=tools, limits=config.tools,
+      max_turns=config.max_turns)
 
 
 def pass_at_k(correct_NK: np.ndarray, k: int) -> float:

@@ -3,7 +3,9 @@
 The program and its tests run as one, in a sandbox (`inference/sandbox`), and
 behind the last test a number is printed that was drawn for this run. A program
 has passed where that number is the last thing printed and nothing failed: one
-that ends early, or swallows what a test raises, has not.
+that ends early, or swallows what a test raises, has not. That guards against
+what a policy stumbles on, not against a program written to deceive: it shares
+its process with the tests, and could look for the number.
 """
 
 from __future__ import annotations

@@ -93,7 +93,7 @@ class Collector:
     tokenizer: the model's.
     model: the model as it samples.
     config: batch_size (P), group_size (G), seq_len, sampling, refill_rounds,
-      shuffle_rewards, seed.
+      shuffle_rewards, mask_truncated, seed.
     tools: that the model may call.
   """
 
@@ -190,8 +190,12 @@ class Collector:
         for name in ("rewards_B", "correct_B", "valid_B"))
     valid_B = valid_B & np.repeat(
         np.arange(len(groups)) < len(kept), config.group_size)
-    return lay_out([trace for group in groups for trace in group.traces],
-                   rewards_B, correct_B, valid_B, config.seq_len)
+    rollouts = lay_out([trace for group in groups for trace in group.traces],
+                       rewards_B, correct_B, valid_B, config.seq_len)
+    if not config.mask_truncated:
+      return rollouts
+    return rollouts.replace(loss_mask_BT=rollouts.loss_mask_BT
+                            * rollouts.stopped_B[:, None])
 
   def _records(self, groups: list[_Group]) -> Iterator[dict[str, Any]]:
     """Some of the samples, evenly chosen, as lines of `rollouts.jsonl`."""

@@ -60,7 +60,8 @@ class _Run:
     slots: for a prompt.
     segment: tokens drawn between two looks at which rows are done.
     longest: slots of the longest cache.
-    by_rows: `config` with rows for prompts, as other stages count them.
+    by_rows: `config` with the rows of an optimiser step for prompts, as other
+      stages count them.
     fields: arrays of a batch, [B, T] each.
     optimizer: of the policy.
     estimate: of the training step's memory.
@@ -101,7 +102,8 @@ class _Run:
   def by_rows(self) -> RlConfig:
     return dataclasses.replace(
         self.config,
-        batch_size=self.config.batch_size * self.config.group_size)
+        batch_size=self.config.batch_size * self.config.group_size
+        // self.config.minibatches)
 
   @property
   def fields(self) -> tuple[str, ...]:
@@ -110,10 +112,8 @@ class _Run:
 
   @property
   def optimizer(self) -> Any:
-    return make_optimizer(
-        self.config.optimizer,
-        self.config.num_steps * self.config.updates_per_rollout, self.model,
-        self.config.lora)
+    return make_optimizer(self.config.optimizer, self.config.policy_steps,
+                          self.model, self.config.lora)
 
   @property
   def estimate(self) -> MemoryEstimate:

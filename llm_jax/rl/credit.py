@@ -18,7 +18,7 @@ from llm_jax.rl.advantages import (
     generalized_advantages, sample_advantages, whiten)
 from llm_jax.rl.critic import explained_variance
 from llm_jax.rl.kl import kl_estimate
-from llm_jax.rl.policy_logprobs import policy_logprobs
+from llm_jax.rl.policy_logprobs import by_parts, policy_logprobs
 
 
 def rewards_of_tokens(rewards_B: jax.Array, mask_BT: jax.Array) -> jax.Array:
@@ -45,7 +45,7 @@ def assign_credit(
     reference: the initial model's, where the KL is part of the reward; else not
       read.
     model: the model.
-    config: objective, group_size, sampling, num_microbatches.
+    config: objective, group_size, sampling, num_microbatches, minibatches.
     valid_B: rows that count; None: all. Others have no advantage, and are to be
       left out of `loss_mask`, too.
 
@@ -55,12 +55,13 @@ def assign_credit(
     `explained_variance`).
   """
   objective, mask_BT = config.objective, batch["loss_mask"]
+  parts = config.num_microbatches * config.minibatches
   metrics, batch = {}, dict(batch)
 
   def logprobs_under(params):
     return policy_logprobs(
         params, batch, model, config.sampling.temperature,
-        chunk=config.loss.chunk, num_microbatches=config.num_microbatches)[0]
+        chunk=config.loss.chunk, num_microbatches=parts)[0]
 
   # Where sampler and trainer are taken to be one policy, what was sampled says
   # it; an importance weight needs both.
@@ -76,8 +77,9 @@ def assign_credit(
 
   if objective.needs_critic:
     critic = objective.critic
-    values_BT = jnp.where(mask_BT > 0,
-                          scores(critic_params, batch["tokens"], model), 0.0)
+    values_BT = jnp.where(mask_BT > 0, by_parts(
+        lambda part: scores(critic_params, part["tokens"], model),
+        {"tokens": batch["tokens"]}, parts), 0.0)
     advantages_BT, returns_BT = generalized_advantages(
         rewards_of_tokens(rewards_B, mask_BT) - penalty_BT, values_BT, mask_BT,
         discount=critic.discount, trace=critic.trace)

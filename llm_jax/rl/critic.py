@@ -36,7 +36,7 @@ def make_critic_optimizer(config: RlConfig, model: ModelConfig
       dataclasses.replace(
           config.optimizer,
           learning_rate=config.objective.critic.learning_rate),
-      config.num_steps * config.updates_per_rollout, model)
+      config.num_steps * config.steps_per_rollout, model)
 
 
 def carried_critic(config: RlConfig, model: ModelConfig
@@ -189,5 +189,4 @@ def make_actor_critic_step(
       num_microbatches=config.num_microbatches)
   return functools.partial(
       actor_critic_step, policy_step=policy_step, critic_step=critic_step,
-      warmup=config.objective.critic.warmup_steps
-      * config.updates_per_rollout)
+      warmup=config.objective.critic.warmup_steps * config.steps_per_rollout)

@@ -75,7 +75,10 @@ class Curriculum:
 
 
 class StagedCurriculum(Curriculum):
-  """A level harder every `stage_steps` steps, up to the highest."""
+  """A level harder every `stage_steps` batches of problems, to the highest.
+
+  A training step takes one batch, or more where it refills.
+  """
 
   def __init__(self, environment: Environment, config: CurriculumConfig,
                seed: int):

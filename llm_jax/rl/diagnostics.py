@@ -20,9 +20,14 @@ _ENTROPY_SHARE, _ENTROPY = 0.1, 0.05
 
 
 class Diagnostics:
-  """Looks at each step of a run and tells what is wrong, once each."""
+  """Looks at each step of a run and tells what is wrong, once each.
 
-  def __init__(self) -> None:
+  Args:
+    compares_groups: whether a sample is compared with the others of its prompt.
+  """
+
+  def __init__(self, compares_groups: bool = True) -> None:
+    self._compares_groups = compares_groups
     self._told: set[str] = set()
     self._entropy: float | None = None  # of the first step that was seen
 
@@ -65,7 +70,8 @@ class Diagnostics:
           "better than another; look into rollouts.jsonl: if the answers are "
           "wrong, take easier problems or finetune longer first, if they are "
           "right, the reward misreads them, or there is nothing left to learn")
-    elif not all_faulty and told.get("zero_variance", 0.0) == 1.0:
+    elif (self._compares_groups and not all_faulty
+          and told.get("zero_variance", 0.0) == 1.0):
       yield "groups", (
           "the samples of each prompt all have the same reward, so all "
           "advantages are zero; raise group_size or sampling.temperature, or "

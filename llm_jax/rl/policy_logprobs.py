@@ -6,7 +6,7 @@ an update and for the reference, so that a ratio of 1 is 1.
 
 from __future__ import annotations
 
-import functools
+from collections.abc import Callable
 from typing import Any
 
 import jax
@@ -21,7 +21,7 @@ from llm_jax.training.losses import token_logprobs
 def logprobs_and_entropy(
     params: Any, batch: dict[str, jax.Array], model: ModelConfig,
     temperature: float = 1.0, *, chunk: int = 0
-) -> tuple[jax.Array, jax.Array]:
+) -> tuple[jax.Array, jax.Array, dict[str, jax.Array]]:
   """log π(target) and H(π) = -Σ π log π at each position.
 
   π is the distribution that was sampled from: softmax(logits / temperature).
@@ -35,19 +35,35 @@ def logprobs_and_entropy(
       them again. 0: all of them.
 
   Returns:
-    (logprobs_BT, entropy_BT), float32 or wider.
+    (logprobs_BT, entropy_BT, what experts say of their loads), float32 or
+    wider.
   """
-  hidden_BTD, _, _ = backbone(params, batch["tokens"], model)
+  hidden_BTD, _, aux = backbone(params, batch["tokens"], model)
   targets_BT = batch["targets"]
   if 0 < chunk < targets_BT.shape[1]:
-    return chunked_logprobs(params, hidden_BTD, targets_BT, model, chunk=chunk,
-                            temperature=temperature)
+    return (*chunked_logprobs(params, hidden_BTD, targets_BT, model,
+                              chunk=chunk, temperature=temperature), aux)
   logits_BTV = unembed(params, hidden_BTD, model)
   if temperature != 1.0:
     logits_BTV = logits_BTV / temperature
   logs_BTV = jax.nn.log_softmax(logits_BTV)
   entropy_BT = -jnp.sum(jnp.exp(logs_BTV) * logs_BTV, axis=-1)
-  return token_logprobs(logits_BTV, targets_BT), entropy_BT
+  return token_logprobs(logits_BTV, targets_BT), entropy_BT, aux
+
+
+def by_parts(function: Callable[[dict[str, jax.Array]], Any],
+             batch: dict[str, jax.Array], count: int) -> Any:
+  """A function of rows without gradient, of one part of them after another."""
+  if count == 1:
+    return jax.lax.stop_gradient(function(batch))
+
+  # Strided, as in the train step, so that every device keeps its rows.
+  def split(x):
+    return x.reshape(-1, count, *x.shape[1:]).swapaxes(0, 1)
+
+  found = jax.lax.map(function, jax.tree.map(split, batch))
+  return jax.lax.stop_gradient(jax.tree.map(
+      lambda x: x.swapaxes(0, 1).reshape(-1, *x.shape[2:]), found))
 
 
 def policy_logprobs(
@@ -68,18 +84,10 @@ def policy_logprobs(
     (logprobs_BT, entropy_BT).
   """
   batch = {name: batch[name] for name in ("tokens", "targets")}
-  of = functools.partial(logprobs_and_entropy, params, model=model,
-                         temperature=temperature, chunk=chunk)
-  if num_microbatches == 1:
-    return jax.lax.stop_gradient(of(batch))
-
-  # Strided, as in the train step, so that every device keeps its rows.
-  def split(x):
-    return x.reshape(-1, num_microbatches, *x.shape[1:]).swapaxes(0, 1)
-
-  found = jax.lax.map(of, jax.tree.map(split, batch))
-  return jax.lax.stop_gradient(jax.tree.map(
-      lambda x: x.swapaxes(0, 1).reshape(-1, *x.shape[2:]), found))
+  return by_parts(
+      lambda part: logprobs_and_entropy(params, part, model, temperature,
+                                        chunk=chunk)[:2],
+      batch, num_microbatches)
 
 
 def ratio_error(params: Any, batch: dict[str, jax.Array], model: ModelConfig,
@@ -92,11 +100,12 @@ def ratio_error(params: Any, batch: dict[str, jax.Array], model: ModelConfig,
     params: those that sampled, as the trainer has them.
     batch: `tokens`, `targets`, `loss_mask`, `sampler_logprobs` [B, T].
     model: the model.
-    config: sampling, loss.chunk, num_microbatches.
+    config: sampling, loss.chunk, num_microbatches, minibatches.
   """
   logprobs_BT, _ = policy_logprobs(
       params, batch, model, config.sampling.temperature,
-      chunk=config.loss.chunk, num_microbatches=config.num_microbatches)
+      chunk=config.loss.chunk,
+      num_microbatches=config.num_microbatches * config.minibatches)
   mask_BT = batch["loss_mask"]
   apart_BT = jnp.where(
       mask_BT > 0, jnp.abs(logprobs_BT - batch["sampler_logprobs"]), 0.0)

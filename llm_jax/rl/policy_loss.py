@@ -13,7 +13,7 @@ from llm_jax.rl import objectives
 from llm_jax.rl.kl import kl_estimate
 from llm_jax.rl.policy_logprobs import logprobs_and_entropy
 from llm_jax.rl.token_weights import normalization_weights
-from llm_jax.training.losses import Aux, LossFn
+from llm_jax.training.losses import Aux, LossFn, with_balance
 
 
 def policy_gradient_loss(
@@ -61,9 +61,10 @@ def policy_gradient_loss(
     of_kind = {"clipped": objectives.clipped_surrogate,
                "gspo": objectives.gspo_surrogate,
                "cispo": objectives.cispo_loss}[objective.kind]
+    clip_low, clip_high = objective.clip_bounds
     loss_BT, told = of_kind(
         logprobs_BT, old_logprobs_BT, advantages_BT, mask_BT,
-        clip_low=objective.clip_low, clip_high=objective.clip_high)
+        clip_low=clip_low, clip_high=clip_high)
     told["clip_fraction"] = (told["clip_fraction_low"]
                              + told["clip_fraction_high"])
   log_ratio_BT = objectives.log_ratios(logprobs_BT, old_logprobs_BT, mask_BT)
@@ -105,13 +106,14 @@ def policy_loss_fn(model: ModelConfig, config: RlConfig) -> LossFn:
     `tokens`, `targets`, and what `policy_gradient_loss` reads. `frozen` holds
     `reference`, the initial model's parameters, where the KL to it is counted
     in the loss, and is not read otherwise. The gradient of the log-
-    probabilities alone is taken where the entropy is not rewarded.
+    probabilities alone is taken where the entropy is not rewarded. Experts
+    are balanced as in pretraining.
   """
   objective, sampling = config.objective, config.sampling
 
   def loss_fn(params, frozen, batch, step):
     del step
-    logprobs_BT, entropy_BT = logprobs_and_entropy(
+    logprobs_BT, entropy_BT, aux = logprobs_and_entropy(
         params, batch, model, sampling.temperature, chunk=config.loss.chunk)
     if not objective.entropy_coef:
       entropy_BT = jax.lax.stop_gradient(entropy_BT)
@@ -120,8 +122,8 @@ def policy_loss_fn(model: ModelConfig, config: RlConfig) -> LossFn:
       ref_logprobs_BT = jax.lax.stop_gradient(logprobs_and_entropy(
           frozen["reference"], batch, model, sampling.temperature,
           chunk=config.loss.chunk)[0])
-    return policy_gradient_loss(
+    return with_balance(*policy_gradient_loss(
         logprobs_BT, batch, objective, max_tokens=sampling.max_new_tokens,
-        ref_logprobs_BT=ref_logprobs_BT, entropy_BT=entropy_BT)
+        ref_logprobs_BT=ref_logprobs_BT, entropy_BT=entropy_BT), aux, model)
 
   return loss_fn

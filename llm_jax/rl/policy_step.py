@@ -8,6 +8,7 @@ from collections.abc import Callable
 from typing import Any
 
 import jax
+import jax.numpy as jnp
 import optax
 
 from llm_jax.config import ModelConfig, RlConfig
@@ -15,6 +16,24 @@ from llm_jax.rl.critic import make_actor_critic_step
 from llm_jax.rl.policy_loss import policy_loss_fn
 from llm_jax.training.adapters import adapter_loss
 from llm_jax.training.train_step import TrainState, train_step
+
+
+def minibatch(batch: dict[str, jax.Array], number: int | jax.Array, count: int,
+              group_size: int) -> dict[str, jax.Array]:
+  """Part `number` of `count` of a rollout batch, in whole groups; traceable.
+
+  Strided, so that on a mesh every device keeps its rows.
+
+  Args:
+    batch: arrays [P·G, ...], the rows of a prompt beside each other.
+    number: 0 to count - 1.
+    count: of parts; divides P.
+    group_size: G.
+  """
+  def part(x):
+    dealt = x.reshape(-1, count, group_size, *x.shape[1:])
+    return jnp.take(dealt, number, axis=1).reshape(-1, *x.shape[1:])
+  return jax.tree.map(part, batch) if count > 1 else batch
 
 
 def make_policy_step(

@@ -11,25 +11,23 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from llm_jax.rl.environments.protocol import Problem
 from llm_jax.rl.rewards.scorer import Scores
 from llm_jax.rl.traces import Trace
 
 Sample = Mapping[str, Any]
 
 
-def samples_of(problem: Problem, traces: Sequence[Trace], scores: Scores,
-               first: int) -> list[dict[str, Any]]:
+def samples_of(traces: Sequence[Trace], scores: Scores, first: int
+               ) -> list[dict[str, Any]]:
   """The answers to a problem as records, ready for JSON.
 
   Args:
-    problem: that was asked.
-    traces: its answers.
+    traces: the problem's.
     scores: of a batch.
     first: row of its first answer in the batch.
   """
   return [{
-      "messages": [*_asked(problem), *_answered(trace)],
+      "messages": [*map(dict, trace.prompt), *_answered(trace)],
       "reward": float(scores.rewards_B[row]),
       "correct": float(scores.correct_B[row]),
       "valid": bool(scores.valid_B[row]) and trace.completion.stopped,
@@ -55,12 +53,6 @@ def choose(samples: Sequence[Sample], at_least: float, per_problem: int,
     if len(kept) < per_problem:
       kept.setdefault(repr(sample["messages"]), sample)
   return list(kept.values())
-
-
-def _asked(problem: Problem) -> list[dict[str, Any]]:
-  system = [{"role": "system", "content": problem.system}] * bool(
-      problem.system)
-  return [*system, {"role": "user", "content": problem.prompt}]
 
 
 def _answered(trace: Trace) -> list[dict[str, Any]]:

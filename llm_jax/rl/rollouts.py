@@ -17,9 +17,11 @@ import numpy as np
 
 from llm_jax.config import ModelConfig, RlConfig, require
 from llm_jax.inference.tools import Tool
-from llm_jax.rl.environments.protocol import Environment, Problem
+from llm_jax.rl.environments.protocol import Environment, Levelled
 from llm_jax.rl.traces import Trace, encode_prompts
 from llm_jax.tokenizer.protocol import Tokenizer
+
+_LOOKED_AT = 64  # problems whose lengths are counted before a run begins
 
 
 @flax.struct.dataclass
@@ -66,17 +68,39 @@ def prompt_slots(config: RlConfig, model: ModelConfig) -> int:
   return slots
 
 
-def check_prompts(problems: Sequence[Problem], config: RlConfig,
+def check_prompts(environment: Environment, config: RlConfig,
                   model: ModelConfig, tokenizer: Tokenizer,
-                  environment: Environment, tools: Sequence[Tool] = ()) -> None:
-  """Raises `ConfigError` for problems that a row of the config cannot hold."""
-  slots = prompt_slots(config, model)
-  longest = max(map(len, encode_prompts(problems, tokenizer, tools,
-                                        environment)))
-  require(longest <= slots, f"a problem has {longest} tokens, but seq_len="
-          f"{config.seq_len} less sampling.max_new_tokens="
+                  tools: Sequence[Tool] = ()) -> None:
+  """Raises `ConfigError` for problems that a row of the config cannot hold.
+
+  Of files those with the longest texts are looked at, of what is made as it is
+  asked for some of each side.
+  """
+  for part in getattr(environment, "parts", (environment,)):
+    _check_prompts(part, prompt_slots(config, model), config, tokenizer, tools)
+
+
+def _check_prompts(environment: Environment, slots: int, config: RlConfig,
+                   tokenizer: Tokenizer, tools: Sequence[Tool]) -> None:
+  if hasattr(environment, "all_problems"):
+    problems = environment.all_problems()
+  else:
+    number = min(_LOOKED_AT, config.data.eval_problems)
+    problems = [*environment.held_out_problems(number),
+                *environment.train_problems(0, _LOOKED_AT)]
+    if isinstance(environment, Levelled) and config.data.curriculum.kind != (
+        "none"):
+      problems += environment.train_problems_at(
+          0, [environment.num_levels - 1] * _LOOKED_AT)
+  problems = sorted(problems, key=lambda p: -len(p.system + p.prompt))
+  lengths = [len(ids) for ids in encode_prompts(
+      problems[:_LOOKED_AT], tokenizer, tools, environment)]
+  longest = max(lengths)
+  text = problems[lengths.index(longest)].prompt
+  require(longest <= slots, f"the problem {text[:60]!r} has {longest} tokens, "
+          f"but seq_len={config.seq_len} less sampling.max_new_tokens="
           f"{config.sampling.max_new_tokens} leaves room for {slots}; raise "
-          "the first or lower the second.")
+          "the first, lower the second, or leave such problems out.")
 
 
 def lay_out(traces: Sequence[Trace], rewards_B: np.ndarray,

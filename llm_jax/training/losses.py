@@ -6,7 +6,7 @@ whatever their masks; a mean does not.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 import functools
 from typing import Any
 
@@ -114,12 +114,25 @@ def language_model_loss(params: Any, frozen: Any, batch: dict[str, jax.Array],
     loss_sum, told = next_token_loss(
         unembed(params, hidden_BTD, config), batch["targets"],
         batch["loss_mask"], z_coef=loss.z_coef)
+  return with_balance(loss_sum, told, aux, config)
+
+
+def with_balance(loss_sum: jax.Array, told: Aux, aux: Mapping[str, jax.Array],
+                 model: ModelConfig) -> tuple[jax.Array, Aux]:
+  """A loss with that of how evenly experts are used, where there are some.
+
+  Args:
+    loss_sum: of a loss.
+    told: its `Aux`.
+    aux: of `backbone`; {} without experts.
+    model: moe.balance_coef.
+  """
   if "balance_loss" in aux:
     balance = aux["balance_loss"] * told.weight
-    loss_sum += config.moe.balance_coef * balance
+    loss_sum += model.moe.balance_coef * balance
     told = told.replace(
         metrics=told.metrics | {"balance_loss": (balance, told.weight)})
   if "dropped_share" in aux:
-    told.metrics["dropped_share"] = (aux["dropped_share"] * told.weight,
-                                     told.weight)
+    told = told.replace(metrics=told.metrics | {
+        "dropped_share": (aux["dropped_share"] * told.weight, told.weight)})
   return loss_sum, told

@@ -68,7 +68,7 @@ def test_mistakes(tmp_path, changes, message):
 def test_practice_that_has_no_room_is_told_before_imitation(tmp_path):
   make_model(tmp_path)
   settings = config(tmp_path / "practice")
-  with pytest.raises(ConfigError, match="a problem has .* leaves room for 1;"):
+  with pytest.raises(ConfigError, match="the problem .* leaves room for 1;"):
     practice.run(dataclasses.replace(settings, rl=dataclasses.replace(
         settings.rl, seq_len=9)))
   assert not (tmp_path / "practice" / "seed0").exists()

@@ -89,6 +89,10 @@ def test_killed_it_goes_on_with_the_next_batch(model, tmp_path, monkeypatch):
   again = rejection_sample.run(config(model, killed, per_problem=1))
   assert again["kept"] == again["problems_with_one"] < whole["kept"]
   assert asked == [(2, 3)]
+  # Neither do fewer problems, and the others are still there.
+  assert rejection_sample.run(config(model, killed, problems=8))["problems"] == 8
+  assert rejection_sample.run(config(model, killed))["kept"] == whole["kept"]
+  assert asked == [(2, 3)]
   with pytest.raises(ConfigError, match="samples=4, not 5"):
     rejection_sample.run(config(model, killed, samples=5))
   with pytest.raises(ConfigError, match="at_least=7"):

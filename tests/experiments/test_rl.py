@@ -8,7 +8,7 @@ import pytest
 
 from experiments import rl
 from llm_jax import config_flags
-from llm_jax.config import RlConfig
+from llm_jax.config import ConfigError, RlConfig
 from llm_jax.rl.environments.sums import SumsEnvironment
 from llm_jax.training.saved_models import load_params
 from test_rl_resume import make_model
@@ -88,6 +88,33 @@ def test_one_policy_samples_and_trains(data, name, flags):
     last = [m for m in metrics if "eval_accuracy" in m][-1]
     assert last["eval_accuracy"] <= last["eval_pass_at_2"] + 1
     assert last["eval_problems"] == 4
+
+
+@pytest.mark.slow
+def test_minibatches_are_steps_of_their_own(data):
+  """The first of a rollout is on policy, the mean over all of them is not."""
+  results, _, steps, _ = run(
+      data, "minibatches", "--minibatches=2", "--updates_per_rollout=2",
+      "--batch_size=8")
+  assert steps[0]["ratio_error"] < 1e-5
+  assert all(step["approx_kl"] > 1e-7 for step in steps)
+  assert results["rollout_rows"] == 16 * NUM_STEPS
+
+
+def test_a_problem_of_training_that_is_too_long_is_told_at_once(data, tmp_path):
+  path = tmp_path / "problems.jsonl"
+  path.write_text("".join(json.dumps({
+      "prompt": "word " * (60 if i == 7 else 1) + str(i), "answer": i}) + "\n"
+      for i in range(40)))
+  with pytest.raises(ConfigError, match="'word word .* leaves room for 56"):
+    run(data, "long", f"--data.path={path}")
+  assert not (data / "long").exists()
+
+
+def test_a_reward_that_cannot_be_loaded_spoils_no_workdir(data):
+  with pytest.raises(ConfigError, match="nowhere.py"):
+    run(data, "spoilt", "--rewards.names=correct:1,nowhere.py:f:0.1")
+  assert not (data / "spoilt").exists()
 
 
 @pytest.mark.slow

@@ -98,6 +98,26 @@ def test_without_refilling_each_group_stays(make):
   assert np.count_nonzero(made.rollouts.rewards_B != 1) == 2  # 0 and 2 of 9
 
 
+def test_samples_that_were_cut_off_are_compared_and_not_trained_on(
+    make, monkeypatch):
+  class Cut(Numbered):
+    def score(self, problem, completion):
+      return float(completion.tokens)
+
+  whole, _ = make(Cut())
+  cut, _ = make(Cut(), mask_truncated=True)
+  wanted, made = (c.collect(None, 1, 8, 0).rollouts for c in (whole, cut))
+  np.testing.assert_array_equal(made.loss_mask_BT, wanted.loss_mask_BT)
+  stopped = np.arange(P * G) % G != 1
+  lay_out = collector_lib.lay_out
+  monkeypatch.setattr(collector_lib, "lay_out", lambda *given: lay_out(
+      *given).replace(stopped_B=stopped))
+  made = cut.collect(None, 1, 8, 0).rollouts
+  np.testing.assert_array_equal(made.loss_mask_BT,
+                                wanted.loss_mask_BT * stopped[:, None])
+  assert made.valid_B.all() and (made.rewards_B == wanted.rewards_B).all()
+
+
 def test_the_curriculum_hears_of_every_sample(make):
   heard = []
 

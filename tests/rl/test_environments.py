@@ -92,6 +92,14 @@ def test_a_bad_file_is_told(tmp_path, line, told):
     load_environment(RlDataConfig(min_terms=5, max_terms=4), 0)
 
 
+@pytest.mark.parametrize("number, held_out", [
+    (2, 1), (3, 1), (4, 2), (19, 2), (40, 4)])
+def test_of_a_small_file_two_are_held_out(tmp_path, number, held_out):
+  environment = load_environment(
+      problems_file(tmp_path / "p.jsonl", number), seed=0)
+  assert len(environment.held_out_problems(100)) == held_out
+
+
 def test_answers_are_compared_as_integers(tmp_path):
   path = tmp_path / "p.jsonl"
   path.write_text('{"prompt": "a", "answer": "1,000"}\n'

@@ -10,13 +10,14 @@ import optax
 import pytest
 
 from llm_jax.config import (
-    ConfigError, LoraConfig, LossConfig, ModelConfig, ObjectiveConfig,
-    RlConfig, SamplingConfig)
+    ConfigError, CriticConfig, LoraConfig, LossConfig, ModelConfig, MoeConfig,
+    ObjectiveConfig, RlConfig, SamplingConfig)
 from llm_jax.model.lora import init_lora
 from llm_jax.model.params import init_params
-from llm_jax.model.transformer import forward
+from llm_jax.model.transformer import backbone, forward
 from llm_jax.rl.policy_logprobs import policy_logprobs
 from llm_jax.rl.policy_loss import policy_gradient_loss, policy_loss_fn
+from llm_jax.rl.policy_step import minibatch
 from llm_jax.training.adapters import adapter_loss
 from llm_jax.training.losses import token_logprobs
 from llm_jax.training.train_step import TrainState, train_step
@@ -50,7 +51,7 @@ def numpy_loss(logp, frozen, e, c):
     scaled = weights * oracles.importance(e["old"], e["sampler"], e["mask"],
                                           c.importance_cap)
   total = getattr(oracles, c.kind)(logp, frozen, e["old"], e["adv"], e["mask"],
-                                   scaled, c.clip_low, c.clip_high)
+                                   scaled, *c.clip_bounds)
   if c.kl_in == "loss":
     scale = np.exp(logp - e["old"]) if c.kl_ratio else 1.0
     total += c.kl_coef * np.sum(scale * weights * oracles.kl(
@@ -93,7 +94,7 @@ def test_value_gradient_and_metrics_are_the_oracles(name):
         e["logp"], e["ref"], mask, config.kl_estimator)[mask].mean()
   if config.kind == "clipped":
     wanted["clip_fraction_high"] = np.mean(
-        (ratio > 1 + config.clip_high) & (e["adv"][mask] > 0))
+        (ratio > 1 + config.clip_bounds[1]) & (e["adv"][mask] > 0))
     wanted["clip_fraction_low"] = np.mean(
         (ratio < 0.8) & (e["adv"][mask] < 0))
     wanted["clip_fraction"] = (wanted["clip_fraction_low"]
@@ -268,7 +269,81 @@ def test_logprobs_some_rows_and_tokens_at_a_time(params, batch, chunk,
     ({"kl_estimator": "k4"}, "k1, k2, k3"),
     ({"clip_low": 1.5}, "never below 0"),
     ({"kl_coef": -1.0}, "cannot be negative"),
+    ({"kl_coef": 0.1, "kl_estimator": "k1"}, "holds nothing"),
+    ({"importance_cap": 0.5}, "give 1 or more"),
     ({"kind": "gspo", "advantages": "gae"}, "one ratio for a whole response")])
 def test_what_cannot_work_is_told(changes, told):
   with pytest.raises(ConfigError, match=told):
     rl_config(**changes).validate()
+
+
+@pytest.mark.parametrize("changes, told", [
+    ({"minibatches": 3}, "dealt out evenly"),
+    ({"minibatches": 2, "num_microbatches": 4, "batch_size": 4,
+      "group_size": 3}, "rows of a minibatch"),
+    ({"objective": ObjectiveConfig(kind="reinforce"), "minibatches": 2},
+     "has no ratio"),
+    ({"objective": ObjectiveConfig(kind="reinforce"), "ahead": True},
+     "importance_cap"),
+    ({"objective": ObjectiveConfig(advantages="batch"), "refill_rounds": 1},
+     "refill_rounds takes"),
+    ({"objective": ObjectiveConfig(kl_coef=0.1, kl_in="reward"),
+      "refill_rounds": 1}, "refill_rounds takes"),
+    ({"group_size": 1}, "two samples"),
+    ({"group_size": 1, "shuffle_rewards": "group",
+      "objective": ObjectiveConfig(advantages="batch")}, "two samples"),
+    ({"objective": ObjectiveConfig(advantages="gae", critic=CriticConfig(
+        warmup_steps=1000))}, "none of num_steps=1000"),
+    ({"seed": -1}, "seed is -1"), ({"eval_every": -3}, "eval_every is -3")])
+def test_runs_that_cannot_work_are_told(changes, told):
+  with pytest.raises(ConfigError, match=told):
+    dataclasses.replace(RlConfig(), **changes).validate()
+
+
+def test_runs_that_work():
+  for changes in ({"group_size": 1, "objective": ObjectiveConfig(
+      advantages="batch")}, {"minibatches": 4, "num_microbatches": 8}):
+    dataclasses.replace(RlConfig(), **changes).validate()
+  warm = RlConfig(num_steps=10, minibatches=2, updates_per_rollout=3,
+                  objective=ObjectiveConfig(
+                      advantages="gae", critic=CriticConfig(warmup_steps=4)))
+  assert warm.steps_per_rollout == 6 and warm.policy_steps == 36
+
+
+@pytest.mark.parametrize("kind, bounds", [
+    ("clipped", (0.2, 0.2)), ("gspo", (3e-4, 4e-4)), ("cispo", (1.0, 4.0))])
+def test_bounds_that_are_not_set_are_the_papers(kind, bounds):
+  assert ObjectiveConfig(kind=kind).clip_bounds == bounds
+  assert ObjectiveConfig(kind=kind, clip_high=0.5).clip_bounds == (
+      bounds[0], 0.5)
+
+
+def test_minibatches_are_whole_groups():
+  """Of 6 prompts with 2 samples each, 3 parts of 2 prompts."""
+  batch = {"rewards": jnp.arange(12), "tokens": jnp.arange(24).reshape(12, 2)}
+  parts = [minibatch(batch, i, 3, 2) for i in range(3)]
+  assert [part["rewards"].tolist() for part in parts] == [
+      [0, 1, 6, 7], [2, 3, 8, 9], [4, 5, 10, 11]]
+  assert parts[2]["tokens"][:, 1].tolist() == [9, 11, 21, 23]
+  assert minibatch(batch, 0, 1, 2) is batch
+
+
+def test_experts_are_balanced():
+  """The policy's loss has what pretraining's has of the experts."""
+  model = dataclasses.replace(MODEL, moe=MoeConfig(
+      num_experts=4, experts_per_token=2, mlp_dim=8, balance_coef=0.5))
+  params = init_params(jax.random.key(0), model)
+  config = RlConfig(objective=ObjectiveConfig(kind="reinforce"))
+  rng = np.random.default_rng(0)
+  ints, floats = (lambda: jnp.asarray(rng.integers(0, 19, (4, 6))),
+                  lambda: jnp.asarray(rng.normal(size=(4, 6)), jnp.float32))
+  batch = {"tokens": ints(), "targets": ints(), "old_logprobs": floats(),
+           "advantages": floats(), "loss_mask": jnp.ones((4, 6))}
+  loss, aux = policy_loss_fn(model, config)(params, {}, batch, 0)
+  free, _ = policy_loss_fn(dataclasses.replace(model, moe=dataclasses.replace(
+      model.moe, balance_coef=0.0)), config)(params, {}, batch, 0)
+  _, _, told = backbone(params, batch["tokens"], model)
+  assert told["balance_loss"] > 0
+  np.testing.assert_allclose(loss - free, 0.5 * 24 * told["balance_loss"],
+                             rtol=1e-4)
+  assert "balance_loss" in aux.metrics

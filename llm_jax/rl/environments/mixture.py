@@ -39,6 +39,11 @@ class MixtureEnvironment:
     self.num_levels = max(getattr(part, "num_levels", 1)
                           for part in self._parts.values())
 
+  @property
+  def parts(self) -> tuple[Environment, ...]:
+    """The environments that it is made of."""
+    return tuple(self._parts.values())
+
   def train_problems(self, step: int, num_problems: int) -> list[Problem]:
     """See `Environment`."""
     return [self._named(name, self._parts[name].train_problems(number, 1)[0])

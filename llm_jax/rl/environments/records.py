@@ -27,7 +27,8 @@ _MAX_HELD_OUT_SHARE = 0.1
 class RecordsEnvironment:
   """The problems of `.jsonl` or `.parquet` files, in an order of their hashes.
 
-  The first `eval_problems` in that order, but at most a tenth, are held out; or
+  The first `eval_problems` in that order, but at most a tenth (or two), are held
+  out; or
   those of `eval_path`, where it is given. A prompt that comes twice counts
   once, the first time, so that none is on both sides. The order does not depend
   on the seed: evaluation is the same for every run on the file.
@@ -58,8 +59,10 @@ class RecordsEnvironment:
     else:
       require(len(problems) >= 2, f"{path} has {len(problems)} problems; "
               "at least two are needed, one to train on and one to hold out.")
-      most = max(1, int(len(problems) * _MAX_HELD_OUT_SHARE))
-      number = max(1, min(config.eval_problems, most))
+      # Of two the spread is known; but half must be left to train on.
+      most = max(min(2, len(problems) // 2),
+                 int(len(problems) * _MAX_HELD_OUT_SHARE))
+      number = min(config.eval_problems, most)
       ordered = _by_hash(problems.values())
       self._held_out, self._training = ordered[:number], ordered[number:]
     self._levels = _levels(self._training, config)
