@@ -4,7 +4,7 @@ Command:   python -m experiments.practice \\
                --config=configs/practice_letter_counting.py
            (after make quickstart)
 Hardware:  2 CPU cores
-Time:      fourteen minutes on one core for each seed
+Time:      eighteen minutes on one core for each seed
 Expect:    of 1,024 held-out problems imitation solves 65.2%, as much more of it
            64.0%, practice 94.5%; over the second 29.7, 29.5 and 32.3 points for
            seeds 0, 1, 2, each 95% interval within 3.1 of that
