@@ -53,9 +53,9 @@ class ObjectiveConfig:
   clip_low: float = setting(-1.0, "ratio bound below: 1 - clip_low; negative: "
                             "that of the kind's paper (clipped 0.2, gspo 3e-4, "
                             "cispo 1: none)")
-  clip_high: float = setting(-1.0, "ratio bound above: 1 + clip_high; negative: "
-                             "that of the kind's paper (clipped 0.2, gspo "
-                             "4e-4, cispo 4)")
+  clip_high: float = setting(-1.0, "ratio bound above: 1 + clip_high; "
+                             "negative: that of the kind's paper (clipped 0.2, "
+                             "gspo 4e-4, cispo 4)")
   kl_coef: float = setting(0.0, "weight of the KL to the initial model")
   kl_estimator: str = setting("k3", "k1 | k2 | k3 (rl/kl.py)")
   kl_in: str = setting("loss", "loss | reward: where the KL is counted")

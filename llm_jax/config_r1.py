@@ -34,8 +34,8 @@ class R1Config:
   rl: RlConfig = setting(RlConfig(), "stage 2: rewards")
   rejection: RejectionSampleConfig = setting(
       # Batches that reinforcement learning does not come to.
-      RejectionSampleConfig(first_batch=1_000_000), "stage 3: the right ones of "
-      "its answers")
+      RejectionSampleConfig(first_batch=1_000_000), "stage 3: the right ones "
+      "of its answers")
   sft_again: SftConfig = setting(SftConfig(), "stage 4: the base model again, "
                                  "finetuned on those")
   rl_again: RlConfig = setting(RlConfig(), "stage 5: rewards again")

@@ -74,9 +74,9 @@ class RlConfig(TrainRunConfig):
             "log-probabilities over the whole vocabulary under the model's own "
             "distribution; leave all but the temperature as they are.")
     compares = self.objective.compares_groups
-    require(self.group_size >= 1 + (compares or self.shuffle_rewards == "group"),
-            f"group_size is {self.group_size}; a group needs two samples to "
-            "compare.")
+    in_groups = compares or self.shuffle_rewards == "group"
+    require(self.group_size >= 1 + in_groups, "group_size is "
+            f"{self.group_size}; a group needs two samples to compare.")
     for name in ("max_turns", "updates_per_rollout", "minibatches",
                  "eval_samples"):
       require(getattr(self, name) > 0,
@@ -115,9 +115,9 @@ class RlConfig(TrainRunConfig):
             "that sampled alone; leave updates_per_rollout and minibatches 1, "
             "with ahead set objective.importance_cap, or choose another kind.")
     require(not self.objective.needs_critic or self.policy_steps > 0,
-            f"objective.critic.warmup_steps={self.objective.critic.warmup_steps}"
-            f" leaves none of num_steps={self.num_steps} to the policy; lower "
-            "it.")
+            "objective.critic.warmup_steps="
+            f"{self.objective.critic.warmup_steps} leaves none of num_steps="
+            f"{self.num_steps} to the policy; lower it.")
 
   @property
   def steps_per_rollout(self) -> int:

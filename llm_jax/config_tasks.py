@@ -29,8 +29,8 @@ def split_weight(entry: str) -> tuple[str, float]:
 @dataclasses.dataclass(frozen=True)
 class CurriculumConfig:
   """Which difficulty comes when (`llm_jax/rl/curriculum.py`)."""
-  kind: str = setting("none", "none | staged: harder every stage_steps batches | "
-                      "adaptive: harder when recent samples were right")
+  kind: str = setting("none", "none | staged: harder every stage_steps batches "
+                      "| adaptive: harder when recent samples were right")
   levels: tuple[str, ...] = setting(
       (), "gym: each level's settings, easiest first, such as 'max_terms=2'; "
       "several with blanks between; empty: the family's own levels")

@@ -168,9 +168,9 @@ def play(params: Params, problems: Sequence[Problem], environment: Environment,
     require_tool_calls(tokenizer)
   schemas = tuple(tool.schema for tool in tools)
   talks = _begin(problems, environment, samples_per_prompt)
-  require(not (sampling.stop and talks[0].episode), "sampling.stop holds texts, "
-          "but what follows an answer of an episode is read as if the model had "
-          "ended it itself; leave it empty.")
+  require(not (sampling.stop and talks[0].episode), "sampling.stop holds "
+          "texts, but what follows an answer of an episode is read as if the "
+          "model had ended it itself; leave it empty.")
   require(jax.process_count() == 1 or not (tools or talks[0].episode),
           "tools and episodes say what they say in one process; several "
           "processes would hear different things. Run in one.")
