@@ -3,9 +3,11 @@
 Command:   python -m experiments.practice --config=configs/practice_sums.py
            (after make quickstart)
 Hardware:  2 CPU cores
-Time:      about seven minutes for each seed, of which one to two are practice
-Expect:    of the quickstart's seed: sums solved by imitation about 71%, by
-           practice above 95%; three seeds are not measured yet
+Time:      four minutes on one core for each seed, 72 s of them practice
+Expect:    of 1,024 held-out problems imitation solves 73% to 77%, as much more
+           of it 71% to 85%, practice 99.4% to 99.5%; over imitation 26.1, 22.5
+           and 23.0 points for seeds 0, 1, 2, over more of it 14.1, 28.1 and
+           25.4, each 95% interval within 2.9 of that
 """
 
 from configs import quickstart_rl, quickstart_sft

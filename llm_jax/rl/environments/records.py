@@ -28,9 +28,9 @@ class RecordsEnvironment:
   """The problems of `.jsonl` or `.parquet` files, in an order of their hashes.
 
   The first `eval_problems` in that order, but at most a tenth (or two), are
-  held out; or those of `eval_path`, where it is given. A prompt that comes twice
-  counts once, the first time, so that none is on both sides. The order does not
-  depend on the seed: evaluation is the same for every run on the file.
+  held out; or those of `eval_path`, where it is given. A prompt that comes
+  twice counts once, the first time, so that none is on both sides. The order
+  does not depend on the seed: evaluation is the same for every run on the file.
 
   Args:
     config: eval_path, errors, eval_problems, verifier with its settings,
