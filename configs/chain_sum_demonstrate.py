@@ -3,7 +3,7 @@
 Command:   python -m experiments.demonstrate \\
                --config=configs/chain_sum_demonstrate.py
 Hardware:  2 CPU cores
-Time:      about a minute; not measured yet
+Time:      a quarter of a minute
 Expect:    20,000 conversations, all of them right, less than half with steps
 
 Chains of four to six numbers of one digit. More than half of the
