@@ -107,6 +107,7 @@ def run(config: R1Config) -> dict[str, Any]:
   """
   from experiments import demonstrate, rejection_sample, rl, sft
   from experiments.practice import check_room
+  from llm_jax.convert.base_runs import base_run
   from llm_jax.paths import as_path
   from llm_jax.run_record import write_json
   from llm_jax.serving.r1_page import render_r1
@@ -121,8 +122,9 @@ def run(config: R1Config) -> dict[str, Any]:
     print("\n=== base model ===", flush=True)
     demonstrate.run(stages.worked)
     make_untrained(config, stages)
+  origin = base_run(stages.sft, "sft") if config.init_from else stages.untrained
   for stage in (stages.rl, stages.rl_again):
-    check_room(config.init_from or stages.untrained, stage)
+    check_room(origin, stage)
   if stages.base is not None:
     sft.run(stages.base)
   print("\n=== cold start: finetuning ===", flush=True)

@@ -159,13 +159,17 @@ def evaluate_as_in_run(params: Params, problems: Sequence[Problem],
   So another model can be asked the same, under the same rules.
 
   Args:
-    params: as there; and the next four.
-    problems: see above.
-    environment: see above.
-    tokenizer: see above.
-    model: see above.
-    config: of the run.
+    params: of the model that is asked, on the ambient mesh where there is one.
+    problems: N questions, or episodes.
+    environment: scores the answers.
+    tokenizer: the model's.
+    model: the model.
+    config: sampling, seed, seq_len, batch_size, group_size, eval_samples,
+      tools, max_turns; of the run.
     tools: of `config.tools`, loaded.
+
+  Raises:
+    ConfigError: no problems; a prompt that exceeds `seq_len`.
   """
   return evaluate_problems(
       params, problems, environment, tokenizer, config.sampling, model,

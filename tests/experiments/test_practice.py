@@ -76,5 +76,11 @@ def test_practice_that_has_no_room_is_told_before_imitation(tmp_path):
 
 def test_other_held_out_problems_are_the_same_task(tmp_path):
   settings = config(tmp_path / "practice")
-  dataclasses.replace(settings, rl=dataclasses.replace(
-      settings.rl, data=dataclasses.replace(DATA, eval_problems=4))).validate()
+  def checked(**changes):
+    dataclasses.replace(settings, rl=dataclasses.replace(
+        settings.rl, data=dataclasses.replace(DATA, **changes))).validate()
+
+  checked(eval_problems=4, workers=5)
+  for changes in ({"max_terms": 4}, {"path": "gym:chain_sum"}):
+    with pytest.raises(ConfigError, match="pose different problems"):
+      checked(**changes)

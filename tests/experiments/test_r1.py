@@ -6,11 +6,12 @@ import os
 
 import pytest
 
-from experiments import r1
+from experiments import convert, r1
 from llm_jax.config import (
-    ConfigError, DemonstrateConfig, LoggingConfig, ModelConfig, OptimizerConfig,
-    R1Config, RejectionSampleConfig, RewardsConfig, RlConfig, RlDataConfig,
-    SamplingConfig, SftConfig)
+    ConfigError, ConvertConfig, DemonstrateConfig, LoggingConfig, ModelConfig,
+    OptimizerConfig, R1Config, RejectionSampleConfig, RewardsConfig, RlConfig,
+    RlDataConfig, SamplingConfig, SftConfig)
+from test_rl_resume import make_model
 
 _QUIET = LoggingConfig(every=1, tensorboard=False)
 _SAMPLING = SamplingConfig(max_new_tokens=14)
@@ -110,3 +111,24 @@ def test_the_whole_recipe(tmp_path, capsys):
   os.utime(place / "rl" / "results.json", (later, later))
   with pytest.raises(ConfigError, match="of an earlier model"):
     r1.check_order(r1.stages_of(config(place)))
+
+
+def test_problems_that_have_no_room_are_told_before_the_base_is_trained(
+    tmp_path):
+  cramped = dataclasses.replace(_RL, seq_len=_SAMPLING.max_new_tokens + 2)
+  with pytest.raises(ConfigError, match="the problem .* leaves room for 2;"):
+    r1.run(config(tmp_path / "r1", rl=cramped))
+  assert not (tmp_path / "r1" / "base").exists()
+
+
+def test_room_is_looked_at_also_in_a_model_of_another_format(tmp_path):
+  """It is converted first, as finetuning would."""
+  make_model(tmp_path)
+  convert.run(ConvertConfig(source=str(tmp_path / "first"),
+                            output=str(tmp_path / "folder")))
+  cramped = dataclasses.replace(_RL, seq_len=_SAMPLING.max_new_tokens + 2)
+  with pytest.raises(ConfigError, match="the problem .* leaves room for 2;"):
+    r1.run(config(tmp_path / "r1", init_from=str(tmp_path / "folder"),
+                  rl=cramped))
+  assert (tmp_path / "r1" / "sft" / "base").exists()
+  assert not (tmp_path / "r1" / "sft" / "checkpoints").exists()
