@@ -270,7 +270,7 @@ def run(config: SelfplayConfig) -> dict[str, Any]:
     output = as_path(output)
     output.parent.mkdir(parents=True, exist_ok=True)
     write_json(output.parent / f"{output.name}.json", report)
-    draw_selfplay(output.parent / f"{output.name}.svg", report)
+    draw_selfplay(output.parent / f"{output.name}.svg", [report])
   return report
 
 

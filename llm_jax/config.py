@@ -46,7 +46,7 @@ from llm_jax.config_scaling_laws import (  # noqa: F401 - handed on
     ScalingLawsConfig)
 from llm_jax.config_selfplay import (  # noqa: F401 - handed on
     ConnectFourConfig, ImitationConfig, ImprovementConfig, MatchConfig,
-    SelfplayConfig, TeacherConfig, TreeSearchConfig)
+    SelfplayConfig, TeacherConfig, TreeSearchConfig, ViewSelfplayConfig)
 from llm_jax.config_sft import SftConfig
 from llm_jax.config_sync import SyncConfig  # noqa: F401 - handed on
 from llm_jax.config_tasks import (  # noqa: F401 - handed on

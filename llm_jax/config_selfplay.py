@@ -220,3 +220,22 @@ class SelfplayConfig:
     return dataclasses.replace(
         getattr(self, name), seed=self.seed, seq_len=self.game.cells,
         workdir=f"{self.workdir}/{name}", init_from=own[name])
+
+
+@dataclasses.dataclass(frozen=True)
+class ViewSelfplayConfig:
+  """experiments/view_selfplay.py"""
+  workdirs: tuple[str, ...] = setting((), "finished runs of "
+                                      "experiments.selfplay, each with its own "
+                                      "seed and the same settings")
+  output: str = setting("selfplay", "the figure and its data are this path "
+                        "with .svg and .json")
+
+  def validate(self) -> None:
+    """Raises `ConfigError` where there is nothing to draw, or no place."""
+    require(bool(self.workdirs), "workdirs is empty; name runs of "
+            "experiments.selfplay, such as "
+            "--workdirs=runs/selfplay,runs/selfplay_1.")
+    require(bool(self.output) and not self.output.endswith((".svg", ".json")),
+            f"output={self.output!r} stands for two files; give a path "
+            "without its ending.")

@@ -7,21 +7,46 @@ brings.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 from etils import epath
 import numpy as np
 
+from llm_jax.serving.seeds_figure import band
+
 _COLOURS = {"imitation": "#2a6fbb", "improvement": "#e07b39"}
 _NAMES = {"imitation": "imitation of the teacher", "improvement": "self-play"}
 
 
-def draw_selfplay(path: epath.PathLike, report: dict[str, Any]) -> None:
+def curve_of(stages: Sequence[dict[str, Any]], kind: str) -> dict[str, Any]:
+  """Elo of a stage over its steps: of one seed with its 95% interval, of
+  several their mean with the lowest and the highest.
+
+  Args:
+    stages: the stage's part of each seed's report.
+    kind: "elo" or "elo_sampled".
+
+  Returns:
+    `step`, `mean`, `least` and `most`, as `seeds_figure.band` has them.
+  """
+  curves = [stage["curve"] for stage in stages]
+  if len(curves) > 1:
+    return band([[(point["step"], point[kind]) for point in curve]
+                 for curve in curves])
+  return {name: [point[key] for point in curves[0]] for name, key in (
+      ("step", "step"), ("mean", kind), ("least", f"{kind}_low"),
+      ("most", f"{kind}_high"))}
+
+
+def draw_selfplay(path: epath.PathLike,
+                  reports: Sequence[dict[str, Any]]) -> None:
   """Writes the figure as SVG.
 
   Args:
     path: of the file.
-    report: what `experiments/selfplay.py` writes to `selfplay.json`.
+    reports: what `experiments/selfplay.py` writes to `selfplay.json`, for one
+      seed or for several seeds of the same settings.
   """
   import matplotlib
   matplotlib.use("svg")
@@ -30,6 +55,7 @@ def draw_selfplay(path: epath.PathLike, report: dict[str, Any]) -> None:
                               "font.size": 9, "axes.spines.top": False,
                               "axes.spines.right": False})
   import matplotlib.pyplot as plt
+  first = reports[0]
   figure, axes = plt.subplots(1, 2, figsize=(9, 3.6), layout="constrained",
                               sharey=True)
   for axis, kind, title in (
@@ -37,30 +63,30 @@ def draw_selfplay(path: epath.PathLike, report: dict[str, Any]) -> None:
       (axes[1], "elo_sampled", "drawing moves from its distribution")):
     played = 0
     for name in ("imitation", "improvement"):
-      stage = report[name]
-      curve = {key: np.array([point[key] for point in stage["curve"]], float)
-               for key in ("step", kind, f"{kind}_low", f"{kind}_high")}
-      games = played + curve["step"] * stage["batch_size"]
-      axis.fill_between(games / 1e3, curve[f"{kind}_low"],
-                        curve[f"{kind}_high"], color=_COLOURS[name], alpha=0.2,
-                        linewidth=0)
-      axis.plot(games / 1e3, curve[kind], color=_COLOURS[name], marker="o",
+      stage = first[name]
+      curve = curve_of([report[name] for report in reports], kind)
+      games = (played + np.array(curve["step"]) * stage["batch_size"]) / 1e3
+      axis.fill_between(games, curve["least"], curve["most"],
+                        color=_COLOURS[name], alpha=0.2, linewidth=0)
+      axis.plot(games, curve["mean"], color=_COLOURS[name], marker="o",
                 markersize=2.5, linewidth=1.2, label=_NAMES[name])
       played += stage["num_steps"] * stage["batch_size"]
     axis.axhline(0, color="#888888", linewidth=1, linestyle="--")
-    axis.annotate(f"teacher ({report['teacher']})", (1, 0), fontsize=8,
+    axis.annotate(f"teacher ({first['teacher']})", (1, 0), fontsize=8,
                   xycoords=("axes fraction", "data"), ha="right", va="bottom",
                   color="#555555")
-    for match in report["matches"]:
-      if (match["opponent"] == report["teacher"]
-          and match["player"].startswith("depth")):
-        axis.axhline(match["elo"], color="#bbbbbb", linewidth=0.8,
-                     linestyle=":")
-        axis.annotate(match["player"], (1, match["elo"]), fontsize=8,
-                      xycoords=("axes fraction", "data"), ha="right",
-                      va="bottom", color="#777777")
+    for rival in {match["player"]: None for match in first["matches"]
+                  if match["player"].startswith("depth")}:
+      level = float(np.mean([
+          match["elo"] for report in reports for match in report["matches"]
+          if (match["player"], match["opponent"]) == (rival,
+                                                      first["teacher"])]))
+      axis.axhline(level, color="#bbbbbb", linewidth=0.8, linestyle=":")
+      axis.annotate(rival, (1, level), fontsize=8, ha="right", va="bottom",
+                    xycoords=("axes fraction", "data"), color="#777777")
     axis.set(xlabel="games trained on, thousands", title=title)
-  axes[0].set_ylabel("Elo above the teacher (95% bands)")
+  axes[0].set_ylabel("Elo above the teacher (95% bands)" if len(reports) == 1
+                     else f"Elo above the teacher ({len(reports)} seeds)")
   axes[0].legend(frameon=False, fontsize=8, loc="lower right")
   figure.savefig(str(path), metadata={"Date": None})
   plt.close(figure)

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 from llm_jax.config import ConfigError, ConnectFourConfig, TeacherConfig
-from llm_jax.rl.selfplay.elo import elo_difference, elo_of_score, score_of_elo
+from llm_jax.rl.selfplay.elo import elo_difference, elo_of_score
 from llm_jax.rl.selfplay.matches import match_texts, play_match
 from llm_jax.rl.selfplay.game_text import to_columns
 from llm_jax.rl.selfplay.players import SearchPlayer
@@ -24,7 +24,8 @@ def test_elo_of_known_scores():
   np.testing.assert_allclose(elo_of_score(0.75, 100), 190.85, atol=0.01)
   np.testing.assert_allclose(elo_of_score(0.64, 100), 99.95, atol=0.01)
   for elo in (-300.0, 60.0, 100.0):
-    np.testing.assert_allclose(elo_of_score(score_of_elo(elo), 10**6), elo)
+    score = 1 / (1 + 10 ** (-elo / 400))  # Elo's expected score
+    np.testing.assert_allclose(elo_of_score(score, 10**6), elo)
   # All of 100 won is counted as one drawn.
   assert elo_of_score(1.0, 100) == elo_of_score(0.995, 100) < math.inf
 

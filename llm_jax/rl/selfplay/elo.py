@@ -57,11 +57,6 @@ def elo_of_score(score: float, games: int) -> float:
   return 400 * math.log10(score / (1 - score))
 
 
-def score_of_elo(elo: float) -> float:
-  """The inverse of `elo_of_score`."""
-  return 1 / (1 + 10 ** (-elo / 400))
-
-
 def elo_difference(points_P2: np.ndarray, bootstraps: int,
                    seed: int = 0) -> EloDifference:
   """Elo of paired games with a 95% interval over resampled pairs.
