@@ -2,12 +2,11 @@
 
 Command:   python -m experiments.selfplay --config=configs/selfplay.py
 Hardware:  2 CPU cores
-Time:      two hours beside other work (1 h 2 min of imitation, 56 min of
-           self-play)
-Expect:    Elo over the teacher, with 95% intervals: imitation -135 sampled and
-           +119 [105, 136] greedy (-8 of the search behind the teacher's random
-           moves), self-play +255 [238, 274] and +289 [270, 310]; against a
-           search of depth 4 self-play is +143 [128, 158] greedy (seed 0)
+Time:      40 minutes on one core (9 of imitation, 30 of self-play)
+Expect:    Elo over the teacher of three seeds: imitation -140 to -115 sampled
+           and +111 to +127 greedy (-5 to +20 over the search behind the
+           teacher's random moves), self-play +270 to +275 and +288 to +310;
+           against a search of depth 4 self-play is +137 to +153 greedy
 """
 
 from llm_jax.config import SelfplayConfig
