@@ -34,8 +34,11 @@ def run(config: PracticeConfig) -> dict[str, Any]:
   from llm_jax.convert.base_runs import base_run
   from llm_jax.paths import as_path
   from llm_jax.run_record import write_json
+  from llm_jax.serving.svg_figures import require_matplotlib
   from llm_jax.workdir import enable_compilation_cache
   config.validate()
+  if config.figure:
+    require_matplotlib()
   enable_compilation_cache(f"{config.workdir}/run")
   check_room(base_run(dataclasses.replace(
       config.sft, workdir=f"{config.workdir}/seed{config.seeds[0]}/sft"),

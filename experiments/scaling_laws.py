@@ -236,8 +236,8 @@ def run(config: ScalingLawsConfig) -> dict[str, Any]:
   from experiments import pretrain
   from llm_jax.config import require
   from llm_jax.paths import as_path
-  from llm_jax.serving.scaling_figure import (
-      draw_scaling_laws, require_matplotlib)
+  from llm_jax.serving.scaling_figure import draw_scaling_laws
+  from llm_jax.serving.svg_figures import require_matplotlib
   from llm_jax.workdir import enable_compilation_cache
   config.validate()
   require_matplotlib()

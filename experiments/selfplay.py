@@ -246,8 +246,8 @@ def run(config: SelfplayConfig) -> dict[str, Any]:
   from llm_jax.rl.selfplay.game_text import vocabulary
   from llm_jax.rl.selfplay.tree_search import require_mctx
   from llm_jax.run_record import write_json
-  from llm_jax.serving.scaling_figure import require_matplotlib
   from llm_jax.serving.selfplay_figure import draw_selfplay
+  from llm_jax.serving.svg_figures import require_matplotlib
   from llm_jax.training.startup import describe
 
   config.validate()

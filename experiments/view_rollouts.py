@@ -33,8 +33,11 @@ def run(config: ViewRolloutsConfig) -> dict[str, Any]:
   from llm_jax.serving.rl_run import load_run
   from llm_jax.serving.rollouts_page import render_rl
   from llm_jax.serving.seeds_figure import band, draw_seeds
+  from llm_jax.serving.svg_figures import require_matplotlib
 
   config.validate()
+  if config.svg:
+    require_matplotlib()
   groups = {name: [load_run(path) for path in paths]
             for name, paths in config.groups().items()}
   written = {}

@@ -17,8 +17,8 @@ from typing import Any
 from llm_jax import config_flags
 from llm_jax.config import ViewSelfplayConfig, require
 
-# What runs of the same recipe may differ in.
-_OWN = ("seed", "workdir", "output")
+# What runs of the same recipe may differ in; a search only adds matches.
+_OWN = ("seed", "workdir", "output", "search")
 
 
 def load_seeds(workdirs: Sequence[str]) -> list[dict[str, Any]]:
@@ -52,10 +52,12 @@ def load_seeds(workdirs: Sequence[str]) -> list[dict[str, Any]]:
 
 
 def tell(reports: Sequence[dict[str, Any]]) -> None:
-  """Prints each match with the Elo of every seed."""
+  """Prints each match that all have played, with the Elo of every seed."""
   meetings = [{(m["player"], m["opponent"]): m for m in report["matches"]}
               for report in reports]
   for pair in meetings[0]:
+    if not all(pair in each for each in meetings):
+      continue
     played = [each[pair] for each in meetings]
     elo = ", ".join(f"{m['elo']:+.0f} [{m['low']:+.0f}, {m['high']:+.0f}]"
                     for m in played)
@@ -70,8 +72,8 @@ def run(config: ViewSelfplayConfig) -> list[dict[str, Any]]:
   """
   from llm_jax.paths import as_path
   from llm_jax.run_record import write_json
-  from llm_jax.serving.scaling_figure import require_matplotlib
   from llm_jax.serving.selfplay_figure import draw_selfplay
+  from llm_jax.serving.svg_figures import require_matplotlib
   config.validate()
   require_matplotlib()
   reports = load_seeds(config.workdirs)

@@ -5,24 +5,16 @@ Drawn by Matplotlib, which the extra `plots` brings; nothing else wants it.
 
 from __future__ import annotations
 
-import importlib.util
 from collections.abc import Sequence
 from typing import Any
 
 from etils import epath
 import numpy as np
 
-from llm_jax.config import require
 from llm_jax.evals.scaling_fit import IsoflopFit, LossFit
+from llm_jax.serving.svg_figures import pyplot, save_svg
 
 _COLOURS = ("#2a6fbb", "#e07b39", "#3a9d5d", "#b0413e", "#7d5ba6", "#8a8d3b")
-
-
-def require_matplotlib() -> None:
-  """Raises `ConfigError` where Matplotlib is not installed."""
-  require(importlib.util.find_spec("matplotlib") is not None, "the figure of a "
-          "sweep is drawn by Matplotlib, which is not installed; run "
-          "pip install -e '.[plots]'.")
 
 
 def draw_scaling_laws(path: epath.PathLike, runs: Sequence[dict[str, Any]],
@@ -36,13 +28,7 @@ def draw_scaling_laws(path: epath.PathLike, runs: Sequence[dict[str, Any]],
     isoflops: parabolas and power laws, where the runs were of budgets.
     loss: the fit to all runs, where there are enough.
   """
-  import matplotlib
-  matplotlib.use("svg")
-  # The same runs give the same bytes, and text stays text.
-  matplotlib.rcParams.update({"svg.hashsalt": "llm_jax", "svg.fonttype": "none",
-                              "font.size": 9, "axes.spines.top": False,
-                              "axes.spines.right": False})
-  import matplotlib.pyplot as plt
+  plt = pyplot()
   panels = 1 + (isoflops is not None and isoflops.parameters is not None) + (
       loss is not None)
   figure, axes = plt.subplots(1, panels, figsize=(4.4 * panels, 3.6),
@@ -53,8 +39,7 @@ def draw_scaling_laws(path: epath.PathLike, runs: Sequence[dict[str, Any]],
     _draw_minima(rest.pop(0), isoflops)
   if loss is not None:
     _draw_fit(rest.pop(0), runs, loss)
-  figure.savefig(str(path), metadata={"Date": None})
-  plt.close(figure)
+  save_svg(figure, path)
 
 
 def _draw_runs(axis, runs, isoflops):

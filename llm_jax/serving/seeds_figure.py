@@ -12,6 +12,8 @@ from typing import Any
 from etils import epath
 import numpy as np
 
+from llm_jax.serving.svg_figures import pyplot, save_svg
+
 Curve = Sequence[Sequence[float]]  # (step, value)
 _COLOURS = ("#2a6fbb", "#e07b39", "#2f855a", "#7c55a6", "#b83263", "#5f6b7a")
 
@@ -42,13 +44,7 @@ def draw_seeds(path: epath.PathLike, panels: Mapping[str, Mapping[str, Any]],
     panels: title -> group of runs -> `band`.
     levels: name -> value, drawn as dashed lines in the first panel.
   """
-  import matplotlib
-  matplotlib.use("svg")
-  # The same runs give the same bytes, and text stays text.
-  matplotlib.rcParams.update({"svg.hashsalt": "llm_jax", "svg.fonttype": "none",
-                              "font.size": 9, "axes.spines.top": False,
-                              "axes.spines.right": False})
-  import matplotlib.pyplot as plt
+  plt = pyplot()
   figure, axes = plt.subplots(1, len(panels), figsize=(4.4 * len(panels), 3.3),
                               layout="constrained", squeeze=False)
   for axis, (title, groups) in zip(axes[0], panels.items()):
@@ -63,5 +59,4 @@ def draw_seeds(path: epath.PathLike, panels: Mapping[str, Mapping[str, Any]],
     axes[0][0].annotate(name, (1, value), fontsize=8, ha="right", va="bottom",
                         xycoords=("axes fraction", "data"), color="#555555")
   axes[0][0].legend(frameon=False, fontsize=8)
-  figure.savefig(str(path), metadata={"Date": None})
-  plt.close(figure)
+  save_svg(figure, path)

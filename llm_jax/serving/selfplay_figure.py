@@ -14,6 +14,7 @@ from etils import epath
 import numpy as np
 
 from llm_jax.serving.seeds_figure import band
+from llm_jax.serving.svg_figures import pyplot, save_svg
 
 _COLOURS = {"imitation": "#2a6fbb", "improvement": "#e07b39"}
 _NAMES = {"imitation": "imitation of the teacher", "improvement": "self-play"}
@@ -48,13 +49,7 @@ def draw_selfplay(path: epath.PathLike,
     reports: what `experiments/selfplay.py` writes to `selfplay.json`, for one
       seed or for several seeds of the same settings.
   """
-  import matplotlib
-  matplotlib.use("svg")
-  # The same run gives the same bytes, and text stays text.
-  matplotlib.rcParams.update({"svg.hashsalt": "llm_jax", "svg.fonttype": "none",
-                              "font.size": 9, "axes.spines.top": False,
-                              "axes.spines.right": False})
-  import matplotlib.pyplot as plt
+  plt = pyplot()
   first = reports[0]
   figure, axes = plt.subplots(1, 2, figsize=(9, 3.6), layout="constrained",
                               sharey=True)
@@ -75,12 +70,12 @@ def draw_selfplay(path: epath.PathLike,
     axis.annotate(f"teacher ({first['teacher']})", (1, 0), fontsize=8,
                   xycoords=("axes fraction", "data"), ha="right", va="bottom",
                   color="#555555")
-    for rival in {match["player"]: None for match in first["matches"]
-                  if match["player"].startswith("depth")}:
-      level = float(np.mean([
-          match["elo"] for report in reports for match in report["matches"]
-          if (match["player"], match["opponent"]) == (rival,
-                                                      first["teacher"])]))
+    rivals = [match["player"] for match in first["matches"]
+              if match["player"].startswith("depth")]
+    for rival in rivals:
+      level = np.mean([match["elo"] for report in reports
+                       for match in report["matches"]
+                       if match["player"] == rival])
       axis.axhline(level, color="#bbbbbb", linewidth=0.8, linestyle=":")
       axis.annotate(rival, (1, level), fontsize=8, ha="right", va="bottom",
                     xycoords=("axes fraction", "data"), color="#777777")
@@ -88,5 +83,4 @@ def draw_selfplay(path: epath.PathLike,
   axes[0].set_ylabel("Elo above the teacher (95% bands)" if len(reports) == 1
                      else f"Elo above the teacher ({len(reports)} seeds)")
   axes[0].legend(frameon=False, fontsize=8, loc="lower right")
-  figure.savefig(str(path), metadata={"Date": None})
-  plt.close(figure)
+  save_svg(figure, path)

@@ -66,6 +66,15 @@ def test_seeds_are_drawn_and_told(tmp_path, capsys):
   data = json.loads((tmp_path / "figures" / "both.json").read_text())
   assert [each["seed"] for each in data["seeds"]] == [0, 3]
   assert [each["matches"][0]["elo"] for each in data["seeds"]] == [110, 135]
+  # A seed that also searched has matches that others lack.
+  searched = write_run(tmp_path / "searched", 5, 9.0, search={"simulations": 4})
+  report = json.loads((tmp_path / "searched" / "selfplay.json").read_text())
+  report["matches"].insert(0, report["matches"][0] | {"opponent": "itself"})
+  write_json(tmp_path / "searched" / "selfplay.json", report)
+  view_selfplay.run(ViewSelfplayConfig(
+      workdirs=(searched, *workdirs), output=f"{tmp_path}/three"))
+  told = capsys.readouterr().out
+  assert "+119 [+95, +126], +110" in told and "itself" not in told
   view_selfplay.run(ViewSelfplayConfig(
       workdirs=workdirs[:1], output=f"{tmp_path}/one"))
   assert "95% bands" in (tmp_path / "one.svg").read_text()
@@ -92,3 +101,14 @@ def test_runs_of_other_settings_or_the_same_seed_are_refused(tmp_path):
 def test_what_cannot_be_drawn_is_told(config, message):
   with pytest.raises(ConfigError, match=message):
     view_selfplay.run(config)
+
+
+def test_without_matplotlib_it_is_told_first(tmp_path, monkeypatch):
+  from experiments import view_rollouts
+  from llm_jax.config import ViewRolloutsConfig
+  monkeypatch.setattr("importlib.util.find_spec", lambda name: None)
+  with pytest.raises(ConfigError, match="plots"):
+    view_selfplay.run(ViewSelfplayConfig(workdirs=(f"{tmp_path}/none",)))
+  with pytest.raises(ConfigError, match="plots"):
+    view_rollouts.run(ViewRolloutsConfig(workdirs=(f"{tmp_path}/none",),
+                                         svg=f"{tmp_path}/curves.svg"))
