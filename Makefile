@@ -4,7 +4,10 @@ VENV ?= .venv
 JOBS ?= 2
 BIN := $(VENV)/bin
 PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check
-PYTEST := $(BIN)/python -m pytest -n $(JOBS) --dist loadfile
+# Where a test takes its process down, pytest-xdist can wait for ever for the
+# tests of the process that it starts in its place (pytest-xdist issue 1378).
+PYTEST := $(BIN)/python -m pytest -n $(JOBS) --dist loadfile \
+	--max-worker-restart=0
 INPUTS := setup.py requirements-data.txt
 
 .PHONY: help setup models quickstart test test-all scaling-table lint clean

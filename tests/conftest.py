@@ -1,14 +1,13 @@
 """Eight fake devices and strict broadcasting, before JAX is imported.
 
-Most of a test's time is XLA compiling what then runs for milliseconds, so it is
-told to compile with little optimisation: the suite takes half as long.
+XLA is told to compile with little optimisation: the suite takes half as long.
 """
 
 import os
 
-os.environ["XLA_FLAGS"] = (os.environ.get("XLA_FLAGS", "") +
-                           " --xla_force_host_platform_device_count=8"
-                           " --xla_backend_optimization_level=0")
+from tests.fake_devices import xla_flags
+
+os.environ["XLA_FLAGS"] = f"{os.environ.get('XLA_FLAGS', '')} {xla_flags(8)}"
 os.environ.setdefault("JAX_PLATFORMS", "cpu")
 
 import jax  # noqa: E402

@@ -8,6 +8,7 @@ import pytest
 
 from llm_jax import distributed
 from llm_jax.config import ConfigError, DistributedConfig
+from tests.fake_devices import xla_flags
 
 WORKER = """
 import sys
@@ -40,7 +41,7 @@ def test_two_processes_are_one_run():
       [sys.executable, "-c", WORKER, address, str(i)], text=True,
       stdout=subprocess.PIPE, stderr=subprocess.PIPE,
       env={"JAX_PLATFORMS": "cpu", "PYTHONPATH": ":".join(sys.path),
-           "XLA_FLAGS": "--xla_force_host_platform_device_count=2"})
+           "XLA_FLAGS": xla_flags(2, optimized=True)})
       for i in range(2)]
   for i, worker in enumerate(workers):
     out, err = worker.communicate(timeout=180)

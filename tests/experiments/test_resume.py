@@ -18,6 +18,7 @@ from llm_jax.config import TokenizerConfig
 from llm_jax.metrics import TIMINGS
 from llm_jax.tokenizer.bpe import train_bpe
 from llm_jax.training.saved_models import load_params
+from tests.fake_devices import xla_flags
 
 ROOT = pathlib.Path(__file__).parents[2]
 pytestmark = pytest.mark.slow
@@ -77,7 +78,7 @@ def start(stages, data):
   arguments = [[stage, flags_of(stage, data, workdir), kill]
                for stage, workdir, kill in stages]
   environment = os.environ | {
-      "XLA_FLAGS": "--xla_force_host_platform_device_count=2",
+      "XLA_FLAGS": xla_flags(2, optimized=True),
       "JAX_PLATFORMS": "cpu", "PYTHONPATH": str(ROOT),
       "JAX_COMPILATION_CACHE_DIR": str(data / "compiled"),
       "JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS": "0"}

@@ -27,6 +27,7 @@ from llm_jax.training.checkpoints import Checkpointer
 from llm_jax.training.optimizers import make_optimizer
 from llm_jax.training.saved_models import checkpoint_info, load_params
 from llm_jax.training.train_step import TrainState
+from tests.fake_devices import xla_flags
 from tiny_runs import WORDS, words, write_jsonl
 
 ROOT = pathlib.Path(__file__).parents[2]
@@ -203,7 +204,7 @@ def start(runs, data):
   stages = [["sft", flags(data, workdir, "--mesh.data=1", "--mesh.fsdp=2"),
              kill] for workdir, kill in runs]
   environment = os.environ | {
-      "XLA_FLAGS": "--xla_force_host_platform_device_count=2",
+      "XLA_FLAGS": xla_flags(2, optimized=True),
       "JAX_PLATFORMS": "cpu", "PYTHONPATH": str(ROOT),
       "JAX_COMPILATION_CACHE_DIR": str(data / "compiled"),
       "JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS": "0"}

@@ -25,6 +25,7 @@ from llm_jax.config import TextConfig, TokenizeCorpusConfig, TokenizerConfig
 from llm_jax.data.packing import num_windows
 from llm_jax.data.token_shards import TokenShards
 from llm_jax.tokenizer.bpe import train_bpe
+from tests.fake_devices import xla_flags
 from tiny_runs import TINY_MODEL, words, write_jsonl
 
 pytestmark = pytest.mark.slow
@@ -75,8 +76,7 @@ def free_port():
 def start(data, workdir, layout, event="", hit=0):
   """The processes of a run; `event` befalls process `hit` of them."""
   environment = os.environ | {
-      "XLA_FLAGS": "--xla_backend_optimization_level=0 "
-      f"--xla_force_host_platform_device_count={DEVICES // layout.processes}",
+      "XLA_FLAGS": xla_flags(DEVICES // layout.processes),
       "JAX_PLATFORMS": "cpu", "PYTHONPATH": str(ROOT),
       "JAX_COMPILATION_CACHE_DIR": str(data / "compiled"),
       "JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS": "0"}

@@ -14,6 +14,7 @@ import jax
 import numpy as np
 import pytest
 
+from tests.fake_devices import xla_flags
 from twenty_steps import ALONE, CASES, STEPS, losses_of
 
 # Relative: at the first step, and at each of twenty.
@@ -67,8 +68,7 @@ def test_twenty_steps_over_two_processes(dtype):
       text=True, stdout=subprocess.PIPE, stderr=subprocess.PIPE,
       env=os.environ | {
           "PYTHONPATH": str(root), "JAX_PLATFORMS": "cpu",
-          "XLA_FLAGS": "--xla_force_host_platform_device_count=4 "
-                       "--xla_backend_optimization_level=0"})
+          "XLA_FLAGS": xla_flags(4)})
       for i in range(2)]
   outputs = [worker.communicate(timeout=1800) for worker in workers]
   for worker, (out, err) in zip(workers, outputs):
