@@ -1,7 +1,7 @@
 """XLA's flags for simulated devices on a CPU that other work may keep busy."""
 
 # Devices that meet in a collective operation end their process where one of
-# them is 40 s late (30 s between processes), as it can be on a machine that
+# them is a minute late (30 s between processes), as can be on a machine that
 # swaps, or is halted and goes on.
 _PATIENCE = 600  # seconds
 
